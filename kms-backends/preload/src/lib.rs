@@ -1,0 +1,1 @@
+//! Keys whose secrets the settings point at: files and environment variables.

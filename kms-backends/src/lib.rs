@@ -1,0 +1,1 @@
+//! One settings enum that opens any backend of the workspace.

@@ -1,0 +1,1 @@
+//! What a key is: types, signing, verifying.

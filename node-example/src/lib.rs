@@ -1,0 +1,1 @@
+//! An example node: three services that sign through the key management service.

@@ -1,0 +1,1 @@
+//! The derive_services macro of the node framework.

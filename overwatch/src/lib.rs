@@ -1,0 +1,1 @@
+//! A node framework: services in one process that pass each other messages.
