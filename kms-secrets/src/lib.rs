@@ -1,7 +1,28 @@
 //! What a secret is: bytes that are wiped, and the places they are read from.
+//!
+//! - [`SecretBytes`] and [`SecretArray`] hold secret bytes in one allocation and wipe it.
+//! - [`SecretSource`] says where a secret is – a file, an environment variable – and reads it,
+//!   wiping every buffer on the way.
+//! - [`environment`] moves secrets out of the process environment before any thread starts.
+//!
+//! All `unsafe` code of the workspace is in this crate; each block says why it is sound.
+//!
+//! What it does not do: keep secrets from whoever may read this process's memory. Pages are
+//! neither locked nor kept out of core dumps.
+
+#![allow(
+    unsafe_code,
+    reason = "the environment's memory is reached through C pointers alone"
+)]
 
 mod array;
 mod bytes;
+mod decode;
+pub mod environment;
+mod file;
+mod source;
 
 pub use array::SecretArray;
 pub use bytes::SecretBytes;
+pub use decode::{DecodeError, DecodedSecret, Encoding};
+pub use source::{MAX_SOURCE_BYTES, SecretSource, SourceError};
