@@ -1,1 +1,64 @@
-//! What a key is: types, signing, verifying.
+//! What a key is: types, names, signing, verifying.
+//!
+//! Three kinds of key ([`KeyType`]) and eight things to do with them ([`SigningScheme`]). Each kind
+//! has types of its own – [`Ed25519SecretKey`], [`Secp256k1SecretKey`], [`Bls12381SecretKey`] and
+//! their public keys and signatures – so that a signature of one kind can't be checked with a key of
+//! another. Code that learns the kind only when it runs uses [`SecretKey`], [`PublicKey`] and
+//! [`Signature`] instead.
+//!
+//! ```
+//! use kms_keys::{KeyType, SecretKey, SigningScheme};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let key = SecretKey::generate(KeyType::Ed25519)?;
+//! let signature = key.sign(SigningScheme::Ed25519, b"a block")?;
+//! key.public_key().verify(SigningScheme::Ed25519, b"a block", &signature)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The crate computes; it reads no files, keeps no settings and waits for nothing. A secret key has
+//! no `Clone`, no `Display` and no serialisation. The one way to its bytes is
+//! [`SecretKey::expose_secret`] followed by [`SecretRef::expose`], meant for an [`Operator`] and for
+//! a backend that stores what it generated.
+//!
+//! # What is not protected
+//!
+//! Our own buffers are wiped, and secrets live in heap memory that is wiped when they are dropped.
+//! The libraries underneath keep scalars and nonces on the stack while they compute; they work in
+//! constant time, but what they leave on the stack lies there until it is overwritten.
+
+mod bip340;
+mod bls12_381;
+mod document;
+mod ecdsa;
+mod ed25519;
+mod error;
+mod hex;
+mod key_id;
+mod key_type;
+mod operator;
+mod private_key_info;
+mod public_key;
+mod public_key_info;
+mod random;
+mod scheme;
+mod secp256k1;
+mod secret_key;
+mod signature;
+mod x25519;
+
+pub use bip340::Bip340Signature;
+pub use bls12_381::{Bls12381PublicKey, Bls12381SecretKey, Bls12381Signature, BlsCiphersuite};
+pub use ecdsa::EcdsaSignature;
+pub use ed25519::{Ed25519PublicKey, Ed25519SecretKey, Ed25519Signature};
+pub use error::{AggregateError, KeyError, SignError, SignatureError, VerifyError};
+pub use key_id::{KeyId, KeyIdError};
+pub use key_type::{KeyType, UnknownKeyType};
+pub use operator::{Operator, OperatorError, SecretRef};
+pub use public_key::PublicKey;
+pub use scheme::{SigningScheme, UnknownSigningScheme};
+pub use secp256k1::{Secp256k1PublicKey, Secp256k1SecretKey};
+pub use secret_key::SecretKey;
+pub use signature::Signature;
+pub use x25519::X25519Operator;

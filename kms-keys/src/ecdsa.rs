@@ -1,0 +1,220 @@
+//! ECDSA on secp256k1: SEC 1, with the deterministic nonces of RFC 6979 and low s.
+
+use std::fmt;
+
+use k256::ecdsa::signature::hazmat::PrehashVerifier;
+use k256::ecdsa::{RecoveryId, VerifyingKey};
+use sha2::{Digest, Sha256};
+
+use crate::{Secp256k1PublicKey, Secp256k1SecretKey, SignatureError, VerifyError, hex};
+
+impl Secp256k1SecretKey {
+    /// Signs `message`, of any length, by its SHA-256 digest. The same message gives the same
+    /// signature (RFC 6979 with SHA-256).
+    #[must_use]
+    pub fn sign_sha256(&self, message: &[u8]) -> EcdsaSignature {
+        self.sign_digest(&Sha256::digest(message).into())
+    }
+
+    /// Signs a digest of 32 bytes as it is; nothing is hashed again. The same digest gives the same
+    /// signature (RFC 6979 with SHA-256).
+    ///
+    /// `digest` must be the output of a cryptographic hash function: whoever may choose it freely may
+    /// forge.
+    #[must_use]
+    pub fn sign_digest(&self, digest: &[u8; 32]) -> EcdsaSignature {
+        let (signature, recovery_id) = self.ecdsa().sign_prehash_recoverable(digest);
+        EcdsaSignature {
+            signature,
+            recovery_id: Some(recovery_id),
+        }
+    }
+}
+
+impl Secp256k1PublicKey {
+    /// Checks a signature over the SHA-256 digest of `message`. The recovery id plays no part.
+    ///
+    /// # Errors
+    /// [`VerifyError`], if the signature is not good.
+    pub fn verify_sha256(
+        &self,
+        message: &[u8],
+        signature: &EcdsaSignature,
+    ) -> Result<(), VerifyError> {
+        self.verify_digest(&Sha256::digest(message).into(), signature)
+    }
+
+    /// Checks a signature over a digest of 32 bytes. The recovery id plays no part.
+    ///
+    /// # Errors
+    /// [`VerifyError`], if the signature is not good.
+    pub fn verify_digest(
+        &self,
+        digest: &[u8; 32],
+        signature: &EcdsaSignature,
+    ) -> Result<(), VerifyError> {
+        self.point()
+            .verify_prehash(digest, &signature.signature)
+            .map_err(|_| VerifyError)
+    }
+}
+
+/// An ECDSA signature, 64 bytes: `r` ‖ `s` in big-endian order, neither zero, `s` in the lower half of
+/// its range. One that was made here also knows its recovery id.
+///
+/// Two are equal if both the 64 bytes and the recovery ids are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct EcdsaSignature {
+    signature: k256::ecdsa::Signature,
+    recovery_id: Option<RecoveryId>,
+}
+
+impl EcdsaSignature {
+    /// Reads 64 bytes. The signature has no recovery id.
+    ///
+    /// # Errors
+    /// [`SignatureError::WrongLength`]; [`SignatureError::Zero`] or [`SignatureError::OutOfRange`] for
+    /// an `r` or `s` that is not between 1 and the group order less 1; [`SignatureError::HighS`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
+        let array: &[u8; 64] = bytes.try_into().map_err(|_| SignatureError::WrongLength {
+            expected: 64,
+            got: bytes.len(),
+        })?;
+        if array.chunks(32).any(|number| number == [0; 32]) {
+            return Err(SignatureError::Zero);
+        }
+        let signature =
+            k256::ecdsa::Signature::from_slice(array).map_err(|_| SignatureError::OutOfRange)?;
+        if signature.normalize_s() != signature {
+            return Err(SignatureError::HighS);
+        }
+        Ok(Self {
+            signature,
+            recovery_id: None,
+        })
+    }
+
+    /// The same signature with a recovery id, which is not checked against anything.
+    ///
+    /// # Errors
+    /// [`SignatureError::BadRecoveryId`] unless it is a number from 0 to 3.
+    pub fn with_recovery_id(self, recovery_id: u8) -> Result<Self, SignatureError> {
+        let recovery_id =
+            RecoveryId::from_byte(recovery_id).ok_or(SignatureError::BadRecoveryId)?;
+        Ok(Self {
+            recovery_id: Some(recovery_id),
+            ..self
+        })
+    }
+
+    /// `r` ‖ `s`, 64 bytes, without the recovery id.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 64] {
+        self.signature.to_bytes().into()
+    }
+
+    /// Which of the public keys that fit is the signer's, from 0 to 3, if it is known: bit 0 is the
+    /// parity of the nonce point's y, bit 1 tells whether its x was reduced.
+    #[must_use]
+    pub fn recovery_id(&self) -> Option<u8> {
+        self.recovery_id.map(RecoveryId::to_byte)
+    }
+
+    /// The public key that signed `digest` (SEC 1, section 4.1.6).
+    ///
+    /// # Errors
+    /// [`VerifyError`], if the recovery id is unknown or no key fits.
+    pub fn recover(&self, digest: &[u8; 32]) -> Result<Secp256k1PublicKey, VerifyError> {
+        let recovery_id = self.recovery_id.ok_or(VerifyError)?;
+        VerifyingKey::recover_from_prehash(digest, &self.signature, recovery_id)
+            .map(Secp256k1PublicKey::from_point)
+            .map_err(|_| VerifyError)
+    }
+}
+
+impl fmt::Debug for EcdsaSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EcdsaSignature({}", hex::encode(&self.to_bytes()))?;
+        if let Some(recovery_id) = self.recovery_id() {
+            write!(f, ", recovery id {recovery_id}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signed() -> (Secp256k1SecretKey, EcdsaSignature) {
+        let key = Secp256k1SecretKey::from_bytes(&[9; 32]).unwrap();
+        let signature = key.sign_sha256(b"message");
+        (key, signature)
+    }
+
+    #[test]
+    fn a_message_is_hashed_once_and_a_digest_not_at_all() {
+        let (key, signature) = signed();
+        let digest = Sha256::digest(b"message").into();
+        assert_eq!(key.sign_digest(&digest), signature);
+        assert_eq!(key.public_key().verify_digest(&digest, &signature), Ok(()));
+        assert_eq!(
+            key.public_key().verify_sha256(b"message", &signature),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn the_recovery_id_leads_to_the_signer_alone() {
+        let (key, signature) = signed();
+        let digest = Sha256::digest(b"message").into();
+        assert_eq!(signature.recover(&digest), Ok(*key.public_key()));
+        let other = signature
+            .with_recovery_id(signature.recovery_id().unwrap() ^ 1)
+            .unwrap();
+        assert_ne!(other.recover(&digest), Ok(*key.public_key()));
+        let without = EcdsaSignature::from_bytes(&signature.to_bytes()).unwrap();
+        assert_eq!(without.recover(&digest), Err(VerifyError));
+        assert_eq!(
+            signature.with_recovery_id(4),
+            Err(SignatureError::BadRecoveryId)
+        );
+    }
+
+    #[test]
+    fn every_signature_has_a_low_s() {
+        let (key, _) = signed();
+        for message in 0..32_u8 {
+            let bytes = key.sign_sha256(&[message]).to_bytes();
+            assert!(EcdsaSignature::from_bytes(&bytes).is_ok());
+            assert!(bytes[32] < 0x80);
+        }
+    }
+
+    #[test]
+    fn the_malleable_twin_is_refused() {
+        let (_, signature) = signed();
+        let (r, s) = signature.signature.split_scalars();
+        let twin = k256::ecdsa::Signature::from_scalars(r, -s).unwrap();
+        assert_eq!(
+            EcdsaSignature::from_bytes(&twin.to_bytes()),
+            Err(SignatureError::HighS)
+        );
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        let (_, signature) = signed();
+        let good = signature.to_bytes();
+        for (half, byte, expected) in [
+            (0..32, 0, SignatureError::Zero),
+            (32..64, 0, SignatureError::Zero),
+            (0..32, 0xff, SignatureError::OutOfRange),
+            (32..64, 0xff, SignatureError::OutOfRange),
+        ] {
+            let mut bytes = good;
+            bytes[half].fill(byte);
+            assert_eq!(EcdsaSignature::from_bytes(&bytes), Err(expected));
+        }
+    }
+}
