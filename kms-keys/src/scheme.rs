@@ -85,6 +85,22 @@ impl SigningScheme {
             Self::BlsBasic | Self::BlsAug | Self::BlsPop | Self::BlsPopProve => 96,
         }
     }
+
+    /// The one length in bytes that a message must have: 32 for [`EcdsaDigest`](Self::EcdsaDigest),
+    /// 0 for [`BlsPopProve`](Self::BlsPopProve). `None` where any length will do.
+    #[must_use]
+    pub const fn message_len(self) -> Option<usize> {
+        match self {
+            Self::EcdsaDigest => Some(32),
+            Self::BlsPopProve => Some(0),
+            Self::Ed25519
+            | Self::EcdsaSha256
+            | Self::Bip340
+            | Self::BlsBasic
+            | Self::BlsAug
+            | Self::BlsPop => None,
+        }
+    }
 }
 
 impl fmt::Display for SigningScheme {

@@ -22,6 +22,16 @@ use crate::{
 /// let key = kms_keys::SecretKey::generate(kms_keys::KeyType::Ed25519).unwrap();
 /// println!("{key}");
 /// ```
+///
+/// ```compile_fail
+/// let key = kms_keys::SecretKey::generate(kms_keys::KeyType::Ed25519).unwrap();
+/// assert!(key == key);
+/// ```
+///
+/// ```compile_fail
+/// let key = kms_keys::SecretKey::generate(kms_keys::KeyType::Ed25519).unwrap();
+/// let text = serde_json::to_string(&key);
+/// ```
 #[non_exhaustive]
 pub enum SecretKey {
     /// A key of type `ed25519`.
@@ -259,21 +269,21 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_has_32_bytes_and_a_proof_of_possession_no_message() {
-        let key = SecretKey::from_bytes(KeyType::Secp256k1, &[1; 32]).unwrap();
-        for got in [0, 31, 33] {
-            assert_eq!(
-                key.sign(SigningScheme::EcdsaDigest, &vec![1; got]),
-                Err(SignError::WrongMessageLength { expected: 32, got })
-            );
+    fn a_scheme_that_fixes_the_length_of_messages_takes_no_other() {
+        for scheme in SigningScheme::ALL {
+            let key = SecretKey::from_bytes(scheme.key_type(), &[1; 32]).unwrap();
+            for got in [0, 1, 31, 32, 33, 64] {
+                let result = key.sign(*scheme, &vec![7; got]);
+                match scheme.message_len() {
+                    Some(expected) if expected != got => {
+                        let refused = SignError::WrongMessageLength { expected, got };
+                        assert_eq!(result, Err(refused), "{scheme}");
+                    }
+                    _ => assert!(result.is_ok(), "{scheme}"),
+                }
+            }
         }
-        let key = SecretKey::from_bytes(KeyType::Bls12381, &[1; 32]).unwrap();
-        assert_eq!(
-            key.sign(SigningScheme::BlsPopProve, b"m"),
-            Err(SignError::WrongMessageLength {
-                expected: 0,
-                got: 1
-            })
-        );
+        assert_eq!(SigningScheme::EcdsaDigest.message_len(), Some(32));
+        assert_eq!(SigningScheme::BlsPopProve.message_len(), Some(0));
     }
 }

@@ -1,0 +1,261 @@
+//! Nothing that is printed holds a secret: no `Debug`, no `Display`, no error and none of its causes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what failed by panicking"
+)]
+
+use std::error::Error;
+use std::fmt::{Debug, Display};
+
+use base64ct::{Base64, Base64Url, Encoding};
+use kms_keys::{
+    Bls12381SecretKey, Ed25519SecretKey, KeyId, KeyType, Operator, OperatorError,
+    Secp256k1SecretKey, SecretKey, SecretRef, SigningScheme, X25519Operator,
+};
+use sha2::{Digest, Sha512};
+
+/// So many bytes of a secret in a row count as a leak.
+const WINDOW: usize = 6;
+
+/// Every spelling that is looked for, of the secret and of the secret backwards (blst keeps its numbers
+/// so).
+fn spellings(secret: &[u8]) -> Vec<String> {
+    let backwards: Vec<u8> = secret.iter().rev().copied().collect();
+    let mut spellings = Vec::new();
+    for bytes in [secret, &backwards] {
+        for window in bytes.windows(WINDOW) {
+            spellings.push(base16ct::lower::encode_string(window));
+            spellings.push(base16ct::upper::encode_string(window));
+            for separator in [", ", ",", " "] {
+                spellings.push(
+                    window
+                        .iter()
+                        .map(u8::to_string)
+                        .collect::<Vec<_>>()
+                        .join(separator),
+                );
+            }
+            let hex_list: Vec<_> = window.iter().map(|byte| format!("{byte:#04x}")).collect();
+            spellings.push(hex_list.join(", "));
+        }
+        // Any run of eight base64 characters that begins at a whole group of three bytes.
+        for text in [
+            Base64::encode_string(bytes),
+            Base64Url::encode_string(bytes),
+        ] {
+            spellings.extend(
+                (0..=text.len() - 8)
+                    .step_by(4)
+                    .map(|at| text[at..at + 8].to_owned()),
+            );
+        }
+        spellings.push(bs58::encode(bytes).into_string());
+    }
+    spellings
+}
+
+fn leaks(text: &str, secret: &[u8]) -> bool {
+    // A list that is printed with {:#?} has one number a line.
+    let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    spellings(secret)
+        .iter()
+        .any(|spelling| text.contains(spelling) || joined.contains(spelling))
+}
+
+#[track_caller]
+fn silent(text: &str, secrets: &[&[u8]]) {
+    assert!(!text.is_empty());
+    for secret in secrets {
+        assert!(!leaks(text, secret), "{text}");
+    }
+}
+
+#[track_caller]
+fn silent_debug(value: &impl Debug, secrets: &[&[u8]]) {
+    silent(&format!("{value:?}"), secrets);
+    silent(&format!("{value:#?}"), secrets);
+}
+
+#[track_caller]
+fn silent_error(error: &dyn Error, secrets: &[&[u8]]) {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        silent(&error.to_string(), secrets);
+        silent_debug(&error, secrets);
+        next = error.source();
+    }
+}
+
+/// A secret that is a key of every type, with no short byte that would make a list look like chance.
+fn secret() -> [u8; 32] {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).unwrap();
+    secret[0] &= 0x3f;
+    secret.map(|byte| byte | 1)
+}
+
+fn silent_key(typed: &dyn Debug, key: &SecretKey, secrets: &[&[u8]]) {
+    silent_debug(&typed, secrets);
+    silent_debug(key, secrets);
+    silent_debug(&Some(key), secrets);
+    silent_debug(&key.expose_secret(), secrets);
+    silent_debug(&key.public_key(), secrets);
+    silent(&key.public_key().to_string(), secrets);
+    for scheme in key.key_type().schemes() {
+        let message: &[u8] = match scheme {
+            SigningScheme::BlsPopProve => &[],
+            _ => &[7; 32],
+        };
+        let signature = key.sign(*scheme, message).unwrap();
+        silent_debug(&signature, secrets);
+    }
+    silent_error(
+        &key.sign(SigningScheme::EcdsaDigest, secrets[0])
+            .map_or_else(
+                |error| Box::new(error) as Box<dyn Error>,
+                |_| "signed".into(),
+            )
+            .as_ref(),
+        secrets,
+    );
+}
+
+#[test]
+fn an_ed25519_key_shows_neither_its_seed_nor_what_is_made_of_it() {
+    let seed = secret();
+    let expanded = Sha512::digest(seed);
+    let (scalar, prefix) = expanded.split_at(32);
+    let typed = Ed25519SecretKey::from_bytes(&seed).unwrap();
+    let key = SecretKey::from_bytes(KeyType::Ed25519, &seed).unwrap();
+    silent_key(&typed, &key, &[&seed, scalar, prefix]);
+}
+
+#[test]
+fn a_secp256k1_key_shows_no_secret() {
+    let secret = secret();
+    let typed = Secp256k1SecretKey::from_bytes(&secret).unwrap();
+    let key = SecretKey::from_bytes(KeyType::Secp256k1, &secret).unwrap();
+    silent_key(&typed, &key, &[&secret]);
+}
+
+#[test]
+fn a_bls12_381_key_shows_no_secret() {
+    let secret = secret();
+    let typed = Bls12381SecretKey::from_bytes(&secret).unwrap();
+    let key = SecretKey::from_bytes(KeyType::Bls12381, &secret).unwrap();
+    silent_key(&typed, &key, &[&secret]);
+}
+
+#[test]
+fn a_refusal_does_not_repeat_what_it_refuses() {
+    let secret = secret();
+    let digits = base16ct::lower::encode_string(&secret);
+    let base64 = Base64::encode_string(&secret);
+    for key_type in KeyType::ALL {
+        for text in [
+            digits.clone() + "00",
+            digits[1..].to_owned(),
+            format!("{}g", &digits[1..]),
+            base64.clone(),
+        ] {
+            let error = SecretKey::from_hex(*key_type, text.as_bytes()).unwrap_err();
+            silent_error(&error, &[&secret]);
+        }
+        let long = [&secret[..], &[0]].concat();
+        silent_error(
+            &SecretKey::from_bytes(*key_type, &long).unwrap_err(),
+            &[&secret],
+        );
+        // A secret where a document is due, as bytes, in a frame, and as the name of an algorithm.
+        let framed = [&[0x30, 34, 4, 32], &secret[..]].concat();
+        let named = [&[0x30, 39, 2, 1, 0, 0x30, 34, 6, 32], &secret[..]].concat();
+        for der in [&secret[..], &framed, &named] {
+            let error = SecretKey::from_pkcs8_der(*key_type, der).unwrap_err();
+            silent_error(&error, &[&secret]);
+        }
+        for text in [
+            format!("-----BEGIN PRIVATE KEY-----\n{base64}\n-----END PRIVATE KEY-----\n"),
+            format!("-----BEGIN PRIVATE KEY-----\n{base64}!\n-----END PRIVATE KEY-----\n"),
+            format!("-----BEGIN {digits}-----\n{base64}\n-----END {digits}-----\n"),
+            base64.clone(),
+        ] {
+            let error = SecretKey::from_pkcs8_pem(*key_type, text.as_bytes()).unwrap_err();
+            silent_error(&error, &[&secret]);
+        }
+    }
+    let outside_range = [&[0xff; 16][..], &secret[..16]].concat();
+    let error = SecretKey::from_bytes(KeyType::Bls12381, &outside_range).unwrap_err();
+    silent_error(&error, &[&secret[..16]]);
+}
+
+#[test]
+fn a_secret_in_the_wrong_place_is_not_repeated() {
+    let secret = secret();
+    let digits = base16ct::lower::encode_string(&secret);
+    silent_error(&KeyId::new(format!("{digits}!")).unwrap_err(), &[&secret]);
+    silent_error(&KeyId::new(digits.repeat(3)).unwrap_err(), &[&secret]);
+    silent_error(&digits.parse::<KeyType>().unwrap_err(), &[&secret]);
+    silent_error(&digits.parse::<SigningScheme>().unwrap_err(), &[&secret]);
+    let json = format!("\"{digits}\"");
+    silent_error(
+        &serde_json::from_str::<KeyType>(&json).unwrap_err(),
+        &[&secret],
+    );
+    silent_error(
+        &serde_json::from_str::<SigningScheme>(&json).unwrap_err(),
+        &[&secret],
+    );
+}
+
+#[test]
+fn an_operator_s_refusal_shows_no_secret() {
+    let secret = secret();
+    let key = SecretKey::from_bytes(KeyType::Ed25519, &secret).unwrap();
+    let run = |key: SecretRef<'_>, input: &[u8]| {
+        X25519Operator.run(key, input, &mut Vec::new()).unwrap_err()
+    };
+    for error in [
+        run(key.expose_secret(), &secret[1..]),
+        run(key.expose_secret(), &[0; 32]),
+    ] {
+        silent_error(&error, &[&secret]);
+    }
+    let other = SecretKey::from_bytes(KeyType::Bls12381, &secret).unwrap();
+    let error = run(other.expose_secret(), &secret);
+    assert!(matches!(error, OperatorError::WrongKeyType { .. }));
+    silent_error(&error, &[&secret]);
+}
+
+#[test]
+fn the_detector_finds_every_planted_leak() {
+    #[derive(Debug)]
+    struct Leaky<'a>(#[expect(dead_code, reason = "printed by the derived Debug")] &'a [u8]);
+
+    let secret = secret();
+    let backwards: Vec<u8> = secret.iter().rev().copied().collect();
+    let shown = |text: &dyn Display| format!("before {text} after");
+    for bytes in [&secret[..], &backwards] {
+        for text in [
+            shown(&base16ct::lower::encode_string(bytes)),
+            shown(&base16ct::upper::encode_string(bytes)),
+            shown(&Base64::encode_string(bytes)),
+            shown(&Base64Url::encode_string(bytes)),
+            shown(&bs58::encode(bytes).into_string()),
+            format!("{:?}", Leaky(bytes)),
+            format!("{:#?}", Leaky(bytes)),
+            format!("{:02x?}", &bytes[10..20]).replace(", ", ""),
+            format!("{:#04x?}", &bytes[..8]),
+            shown(&base16ct::lower::encode_string(&bytes[20..26])),
+        ] {
+            assert!(leaks(&text, &secret), "{text}");
+        }
+    }
+    assert!(!leaks("before after", &secret));
+    assert!(!leaks(
+        &base16ct::lower::encode_string(&[0x5b; 32]),
+        &secret
+    ));
+}
