@@ -3,12 +3,12 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use curve25519_dalek::scalar::{Scalar, clamp_integer};
+use curve25519_dalek::scalar::Scalar;
 use ed25519_dalek::VerifyingKey;
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
 use kms_secrets::SecretArray;
 use sha2::{Digest, Sha512};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::{KeyError, SignatureError, VerifyError, hex, random};
 
@@ -83,34 +83,30 @@ impl Ed25519SecretKey {
     }
 }
 
-/// RFC 8032, section 5.1.5, steps 1 and 2, on the heap where the result stays.
+/// What signing needs of the seed, on the heap where it stays.
 fn expand(seed: &[u8; 32]) -> Box<ExpandedSecretKey> {
+    let hash = hash_seed(seed);
+    let (scalar, prefix) = hash.expose().split_at(32);
+    let mut bytes = Zeroizing::new([0; 32]);
+    bytes.copy_from_slice(scalar);
     let mut expanded = Box::new(ExpandedSecretKey {
         scalar: Scalar::ZERO,
         hash_prefix: [0; 32],
     });
-    let mut clamped = clamped_scalar_bytes(seed, Some(&mut expanded.hash_prefix));
-    expanded.scalar = Scalar::from_bytes_mod_order(*clamped);
-    clamped.zeroize();
+    expanded.scalar = Scalar::from_bytes_mod_order(*bytes);
+    expanded.hash_prefix.copy_from_slice(prefix);
     expanded
 }
 
-/// The clamped first half of SHA-512 of the seed: the secret scalar of Ed25519 and of X25519 alike.
-/// The second half goes to `prefix`.
-pub(crate) fn clamped_scalar_bytes(
-    seed: &[u8; 32],
-    prefix: Option<&mut [u8; 32]>,
-) -> Zeroizing<[u8; 32]> {
-    let mut hash = Zeroizing::new([0; 64]);
-    Sha512::new_with_prefix(seed).finalize_into((&mut *hash).into());
-    let (scalar, rest) = hash.split_at(32);
-    if let Some(prefix) = prefix {
-        prefix.copy_from_slice(rest);
-    }
-    let mut bytes = Zeroizing::new([0; 32]);
-    bytes.copy_from_slice(scalar);
-    *bytes = clamp_integer(*bytes);
-    bytes
+/// SHA-512 of the seed with the first half clamped (RFC 8032, section 5.1.5, steps 1 and 2). That half
+/// is the secret scalar of Ed25519, and of X25519 with the same key.
+pub(crate) fn hash_seed(seed: &[u8; 32]) -> SecretArray<64> {
+    SecretArray::init_with(|hash| {
+        Sha512::new_with_prefix(seed).finalize_into(hash.into());
+        hash[0] &= 0b1111_1000;
+        hash[31] &= 0b0111_1111;
+        hash[31] |= 0b0100_0000;
+    })
 }
 
 impl fmt::Debug for Ed25519SecretKey {

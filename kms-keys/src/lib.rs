@@ -25,8 +25,10 @@
 //! # What is not protected
 //!
 //! Our own buffers are wiped, and secrets live in heap memory that is wiped when they are dropped.
-//! The libraries underneath keep scalars and nonces on the stack while they compute; they work in
-//! constant time, but what they leave on the stack lies there until it is overwritten.
+//! The libraries underneath keep scalars and nonces on the stack while they compute, and hand a new
+//! secp256k1 key over by moving it; they work in constant time, but what they leave on the stack lies
+//! there until it is overwritten. Against faults of the machine there are self-tests of new keys and
+//! of BIP-340 signatures, no more.
 
 mod bip340;
 mod bls12_381;
@@ -62,3 +64,8 @@ pub use secp256k1::{Secp256k1PublicKey, Secp256k1SecretKey};
 pub use secret_key::SecretKey;
 pub use signature::Signature;
 pub use x25519::X25519Operator;
+
+/// The example in the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

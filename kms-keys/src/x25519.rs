@@ -2,9 +2,9 @@
 
 use curve25519_dalek::MontgomeryPoint;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::ed25519::clamped_scalar_bytes;
+use crate::ed25519::hash_seed;
 use crate::{KeyType, Operator, OperatorError, SecretRef};
 
 /// Diffie–Hellman (RFC 7748, X25519) with the X25519 form of an Ed25519 key.
@@ -53,9 +53,8 @@ impl Operator for X25519Operator {
                     expected: "an X25519 public key of 32 bytes",
                 })?;
         // Exposed because the scalar that X25519 multiplies with is a hash of the seed.
-        let mut scalar = clamped_scalar_bytes(key.expose(), None);
+        let scalar = scalar(key.expose());
         let shared = Zeroizing::new(peer.mul_clamped(*scalar));
-        scalar.zeroize();
         if bool::from(shared.as_bytes().ct_eq(&[0; 32])) {
             return Err(OperatorError::Refused(
                 "the public key has low order".into(),
@@ -64,6 +63,13 @@ impl Operator for X25519Operator {
         out.extend_from_slice(shared.as_bytes());
         Ok(())
     }
+}
+
+/// The number that X25519 multiplies with.
+fn scalar(seed: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+    let mut scalar = Zeroizing::new([0; 32]);
+    scalar.copy_from_slice(&hash_seed(seed).expose()[..32]);
+    scalar
 }
 
 #[cfg(test)]
@@ -108,7 +114,7 @@ mod tests {
         });
         for byte in 0..16 {
             let (_, mapped) = key(byte);
-            let scalar = clamped_scalar_bytes(&[byte; 32], None);
+            let scalar = scalar(&[byte; 32]);
             assert_eq!(base.mul_clamped(*scalar).to_bytes(), mapped);
             assert_eq!(
                 MontgomeryPoint::mul_base_clamped(*scalar).to_bytes(),
@@ -142,7 +148,7 @@ mod tests {
             "f1814f0e8ff1043d8a44d25babff3cedcae6c22c3edaa48f857ae70de2baae50"
         );
         assert_eq!(
-            hex::encode(&*clamped_scalar_bytes(key.seed(), None)),
+            hex::encode(&*scalar(key.seed())),
             "8052030376d47112be7f73ed7a019293dd12ad910b654455798b4667d73de166"
         );
     }
