@@ -1,0 +1,68 @@
+//! The tagged settings section of any backend.
+
+use std::sync::Arc;
+
+use kms_backend::{Backend, BackendError, BackendSettings, Capabilities, OpenContext, async_trait};
+use serde::Deserialize;
+
+/// The settings section of a backend: `type` says which one, the other fields are that backend's
+/// own. Unknown types and fields are refused.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AnyBackend {
+    /// `type: preload` – secrets that the settings point at.
+    #[cfg(feature = "preload")]
+    Preload(kms_backend_preload::PreloadSettings),
+}
+
+#[async_trait]
+impl BackendSettings for AnyBackend {
+    fn capabilities(&self) -> Capabilities {
+        match self {
+            #[cfg(feature = "preload")]
+            Self::Preload(settings) => settings.capabilities(),
+        }
+    }
+
+    async fn open(&self, context: &OpenContext) -> Result<Arc<dyn Backend>, BackendError> {
+        match self {
+            #[cfg(feature = "preload")]
+            Self::Preload(settings) => settings.open(context).await,
+        }
+    }
+}
+
+#[cfg(all(test, feature = "preload"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_picks_the_backend() {
+        let backend: AnyBackend = serde_json::from_str(r#"{"type": "preload"}"#).unwrap();
+        assert_eq!(
+            backend,
+            AnyBackend::Preload(kms_backend_preload::PreloadSettings {})
+        );
+    }
+
+    #[test]
+    fn unknown_types_and_fields_are_refused_by_name() {
+        for (json, expected) in [
+            (
+                r#"{"type": "floppy"}"#,
+                "unknown variant `floppy`, expected `preload`",
+            ),
+            (
+                r#"{"type": "preload", "path": "x"}"#,
+                "unknown field `path`",
+            ),
+            (r#"{}"#, "missing field `type`"),
+        ] {
+            let error = serde_json::from_str::<AnyBackend>(json)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(expected), "{json}: {error}");
+        }
+    }
+}
