@@ -81,12 +81,13 @@ impl<M> OutboundRelay<M> {
 
     /// The relay as a sink. Its errors do not give messages back.
     pub fn into_sink(self) -> impl Sink<M> {
-        sink::unfold(self.sender, |sender, message| async move {
+        // Boxed so that it can be moved, and `SinkExt::send` be called on it, without a pin.
+        Box::pin(sink::unfold(self.sender, |sender, message| async move {
             match sender.send(message).await {
                 Ok(()) => Ok(sender),
                 Err(_) => Err(RelayError::Send),
             }
-        })
+        }))
     }
 }
 

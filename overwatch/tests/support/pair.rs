@@ -37,10 +37,7 @@ impl Node {
 
     pub fn run(runtime: Option<Handle>) -> Self {
         let (first, second) = (Arc::default(), Arc::default());
-        let settings = AppServiceSettings {
-            first: Settings::new(&first),
-            second: Settings::new(&second),
-        };
+        let settings = settings(&first, &second);
         let overwatch = OverwatchRunner::<App>::run(settings, runtime).unwrap();
         Self {
             handle: overwatch.handle().clone(),
@@ -48,6 +45,11 @@ impl Node {
             first,
             second,
         }
+    }
+
+    /// The settings that it began with.
+    pub fn settings(&self) -> AppServiceSettings {
+        settings(&self.first, &self.second)
     }
 
     /// The first worker, started.
@@ -70,6 +72,13 @@ impl Node {
     pub async fn statuses(&self) -> [ServiceStatus; 2] {
         let second = self.handle.status_watcher::<Second>().await;
         [self.status().await.current(), second.current()]
+    }
+}
+
+fn settings(first: &Arc<Control>, second: &Arc<Control>) -> AppServiceSettings {
+    AppServiceSettings {
+        first: Settings::new(first),
+        second: Settings::new(second),
     }
 }
 

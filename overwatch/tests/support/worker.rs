@@ -1,5 +1,5 @@
 use std::{
-    fmt::{self, Display, Formatter},
+    fmt::{self, Debug, Display, Formatter},
     sync::{Arc, Mutex},
 };
 
@@ -27,6 +27,7 @@ pub struct Control {
     pub keeps: Semaphore,
     /// An operator says here that it begins to keep a state.
     pub keeping: Mutex<Option<mpsc::UnboundedSender<u64>>>,
+    panic_in_drop: Mutex<bool>,
 }
 
 impl Default for Control {
@@ -37,6 +38,7 @@ impl Default for Control {
             notes: Mutex::default(),
             keeps: Semaphore::new(1000),
             keeping: Mutex::default(),
+            panic_in_drop: Mutex::default(),
         }
     }
 }
@@ -48,6 +50,20 @@ impl Control {
 
     pub fn notes(&self) -> Vec<Note> {
         self.notes.lock().unwrap().clone()
+    }
+
+    /// Lets the operator keep `permits` states for now, and tells of each that it begins with.
+    pub fn watch_keeps(&self, permits: usize) -> mpsc::UnboundedReceiver<u64> {
+        self.keeps.forget_permits(usize::MAX);
+        self.keeps.add_permits(permits);
+        let (sender, keeping) = mpsc::unbounded_channel();
+        *self.keeping.lock().unwrap() = Some(sender);
+        keeping
+    }
+
+    /// Has the next drop of the worker panic.
+    pub fn panic_in_drop(&self) {
+        *self.panic_in_drop.lock().unwrap() = true;
     }
 
     pub fn set_init(&self, init: Init) {
@@ -126,6 +142,7 @@ pub enum Message {
     Hang(oneshot::Sender<()>),
     /// Gives the relay to a task that outlives this run until it is told.
     LeaveRelayBehind(oneshot::Receiver<()>),
+    Shutdown,
     Return,
     Fail,
     Panic,
@@ -156,7 +173,8 @@ impl<Id> StateOperator<Id> for Keeper {
     type LoadError = DynError;
 
     fn try_load(settings: &Settings) -> Result<Option<Saved>, DynError> {
-        match *settings.control.load.lock().unwrap() {
+        let load = *settings.control.load.lock().unwrap();
+        match load {
             Load::Nothing => Ok(None),
             Load::Saved(saved) => Ok(Some(Saved(saved))),
             Load::Fails => Err("the file is torn".into()),
@@ -191,6 +209,8 @@ struct NoteDrop(Arc<Control>);
 impl Drop for NoteDrop {
     fn drop(&mut self) {
         self.0.note(Note::Dropped);
+        let panics = std::mem::take(&mut *self.0.panic_in_drop.lock().unwrap());
+        assert!(!panics, "this drop panics");
     }
 }
 
@@ -202,7 +222,10 @@ impl<const N: usize, Id> ServiceData for Worker<N, Id> {
 }
 
 #[async_trait]
-impl<const N: usize, Id: Clone + Send + 'static> ServiceCore<Id> for Worker<N, Id> {
+impl<const N: usize, Id> ServiceCore<Id> for Worker<N, Id>
+where
+    Id: Clone + Debug + Display + Send + Sync + 'static,
+{
     fn init(
         resources: OpaqueServiceResourcesHandle<Self, Id>,
         state: Saved,
@@ -258,6 +281,10 @@ impl<const N: usize, Id: Clone + Send + 'static> ServiceCore<Id> for Worker<N, I
                         drop(until.await);
                     });
                     return Ok(());
+                }
+                Message::Shutdown => {
+                    self.resources.overwatch_handle.shutdown().await?;
+                    unreachable!("the service is stopped while it waits");
                 }
                 Message::Return => return Ok(()),
                 Message::Fail => {

@@ -44,7 +44,12 @@ impl<S> StateWatcher<S> {
 
     /// Waits for a state not seen yet; `false` when there will be none. Cancel-safe.
     pub(super) async fn changed(&mut self) -> bool {
-        self.receiver.changed().await.is_ok()
+        let changed = self.receiver.changed().await.is_ok();
+        if changed {
+            // Noticing it is not seeing it.
+            self.receiver.mark_changed();
+        }
+        changed
     }
 }
 
