@@ -1,1 +1,49 @@
-//! The key management service: one actor that owns every key of a node.
+//! The key management service: one actor that owns every key of a node. The rest of the node holds
+//! key ids.
+//!
+//! Other services ask it over a relay, through [`KmsApi`]: register a key, give a public key, sign.
+//! Where keys live is decided by [backends](kms_backend); what may be done with a secret besides
+//! signing, by [operators](Operators) that are named where the node is put together.
+//!
+//! The path of a request, in file names: `api` makes a `message`, which crosses the relay to the
+//! `service` loop; the loop's `engine` asks the `registry` what is allowed, and hands the work to a
+//! `lane` (local signing), to `remote` (a signer elsewhere) or to `lifecycle` (whatever changes
+//! keys). The answer goes straight back through the message's reply channel.
+
+mod api;
+mod counters;
+mod engine;
+mod error;
+mod gate;
+mod handle;
+mod health;
+mod job;
+mod lane;
+mod lifecycle;
+mod limits;
+mod list;
+mod message;
+mod operators;
+mod registry;
+mod remote;
+mod request;
+mod serial;
+mod service;
+mod settings;
+mod sign;
+mod startup;
+
+pub use api::{AggregateSignature, DEFAULT_DEADLINE, KmsApi};
+pub use counters::Counters;
+pub use error::KmsError;
+pub use handle::KeyHandle;
+pub use health::HealthReport;
+pub use kms_keys::{Operator, OperatorError, SecretRef};
+pub use limits::Limits;
+pub use list::KeyFilter;
+pub use message::{Caller, KmsMessage};
+pub use operators::{NoOperators, Operators, ShippedOperators};
+pub use request::{KeyRequest, SignRequest};
+pub use service::KmsService;
+pub use settings::{DeclaredKey, KmsSection, KmsSettings, SettingsError, SettingsProblem};
+pub use startup::{StartupError, StartupFailure};

@@ -1,0 +1,51 @@
+//! What the service counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a service has counted since it was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Requests that were dropped because their caller had gone.
+    pub abandoned: u64,
+    /// Requests that were dropped because their deadline had passed.
+    pub expired: u64,
+    /// Requests that were refused because a queue was full.
+    pub overloaded: u64,
+    /// Panics that were caught in signers, operators and backends.
+    pub panics: u64,
+}
+
+/// The counters of a running service, counted from any thread.
+#[derive(Debug, Default)]
+pub(crate) struct CounterSet {
+    pub(crate) abandoned: Counter,
+    pub(crate) expired: Counter,
+    pub(crate) overloaded: Counter,
+    pub(crate) panics: Counter,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn increment(&self) {
+        // Nothing else is read or written by what a counter says.
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl CounterSet {
+    pub(crate) fn snapshot(&self) -> Counters {
+        Counters {
+            abandoned: self.abandoned.get(),
+            expired: self.expired.get(),
+            overloaded: self.overloaded.get(),
+            panics: self.panics.get(),
+        }
+    }
+}

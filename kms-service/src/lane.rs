@@ -1,0 +1,167 @@
+//! Lanes: where local signing runs. Cheap keys have a lane of their own, so that they never wait
+//! behind costly ones.
+//!
+//! A lane runs on as many threads of tokio's blocking pool as the machine has cores, and only while
+//! there is work. That it is the blocking pool is known in this file alone.
+
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kms_keys::KeyType;
+use tokio::runtime::Handle;
+
+use crate::KmsError;
+use crate::job::Job;
+
+/// About what one signature costs, for the hint when to try again.
+const CHEAP_SIGNATURE: Duration = Duration::from_micros(50);
+const COSTLY_SIGNATURE: Duration = Duration::from_micros(500);
+
+/// The lanes of a service.
+pub(crate) struct Lanes {
+    cheap: Lane,
+    costly: Lane,
+}
+
+impl Lanes {
+    /// Lanes in which `capacity` jobs each may wait.
+    pub(crate) fn new(capacity: usize, runtime: &Handle) -> Self {
+        Self {
+            cheap: Lane::new(capacity, CHEAP_SIGNATURE, runtime.clone()),
+            costly: Lane::new(capacity, COSTLY_SIGNATURE, runtime.clone()),
+        }
+    }
+
+    /// Hands `job` to the lane for keys of this type. A full lane refuses it at once.
+    pub(crate) fn submit(&self, key_type: KeyType, job: Box<dyn Job>) {
+        match key_type {
+            KeyType::Bls12381 => self.costly.submit(job),
+            _ => self.cheap.submit(job),
+        }
+    }
+
+    /// Answers what waits with [`KmsError::Stopped`], and blocks until what runs has ended.
+    pub(crate) fn close(&self) {
+        self.cheap.close();
+        self.costly.close();
+        self.cheap.wait_until_idle();
+        self.costly.wait_until_idle();
+    }
+}
+
+struct Lane {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    capacity: usize,
+    threads: usize,
+    typical: Duration,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    idle: Condvar,
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Box<dyn Job>>,
+    running: usize,
+}
+
+impl Lane {
+    fn new(capacity: usize, typical: Duration, runtime: Handle) -> Self {
+        let shared = Shared {
+            state: Mutex::default(),
+            idle: Condvar::new(),
+            closed: AtomicBool::new(false),
+        };
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self {
+            shared: Arc::new(shared),
+            runtime,
+            capacity,
+            threads,
+            typical,
+        }
+    }
+
+    fn submit(&self, job: Box<dyn Job>) {
+        let mut state = self.shared.state();
+        if self.shared.is_closed() {
+            drop(state);
+            return job.refuse(KmsError::Stopped);
+        }
+        if state.waiting.len() >= self.capacity {
+            let rounds = u32::try_from(state.waiting.len() / self.threads).unwrap_or(u32::MAX);
+            drop(state);
+            let retry_after = self.typical.saturating_mul(rounds.max(1));
+            return job.refuse(KmsError::Overloaded { retry_after });
+        }
+        state.waiting.push_back(job);
+        if state.running < self.threads {
+            state.running += 1;
+            drop(state);
+            let worker = Worker(Arc::clone(&self.shared));
+            self.runtime.spawn_blocking(move || worker.run());
+        }
+    }
+
+    fn close(&self) {
+        let mut state = self.shared.state();
+        self.shared.closed.store(true, Ordering::Release);
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        for job in waiting {
+            job.refuse(KmsError::Stopped);
+        }
+    }
+
+    fn wait_until_idle(&self) {
+        let mut state = self.shared.state();
+        while state.running > 0 {
+            state = self
+                .shared
+                .idle
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+/// One thread at work. Counted out when it is dropped – also when the runtime is shut down and drops
+/// it without ever running it.
+struct Worker(Arc<Shared>);
+
+impl Worker {
+    fn run(self) {
+        loop {
+            let next = self.0.state().waiting.pop_front();
+            let Some(job) = next else { break };
+            job.run(&|| self.0.is_closed());
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.running -= 1;
+        if state.running == 0 {
+            self.0.idle.notify_all();
+        }
+    }
+}

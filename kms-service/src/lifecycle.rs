@@ -1,0 +1,130 @@
+//! Operations that load or change keys: what is asked of a backend, and that a backend which panics
+//! or never answers costs nobody else anything.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::FutureExt;
+use kms_backend::{Backend, BackendError, IfMissing, KeyInfo, KeySpec, Operation, RegisteredKey};
+use kms_keys::{KeyId, KeyType};
+
+use crate::counters::CounterSet;
+use crate::message::{Change, Reply};
+use crate::registry::check_answer;
+use crate::{Caller, KmsError};
+
+/// A request to load or change a key, waiting for its turn.
+pub(crate) struct Pending {
+    pub(crate) caller: Caller,
+    pub(crate) deadline: Instant,
+    pub(crate) span: tracing::Span,
+    pub(crate) id: KeyId,
+    pub(crate) what: What,
+    pub(crate) reply: Reply<KeyInfo>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    Register {
+        key_type: KeyType,
+        if_missing: IfMissing,
+    },
+    Change(Change),
+}
+
+/// What a backend has done.
+pub(crate) struct Finished {
+    pub(crate) id: KeyId,
+    pub(crate) reply: Reply<KeyInfo>,
+    pub(crate) outcome: Result<Done, KmsError>,
+}
+
+pub(crate) enum Done {
+    Registered {
+        spec: Box<KeySpec>,
+        backend: String,
+        key: RegisteredKey,
+    },
+    Rotated(RegisteredKey),
+    Changed(KeyInfo),
+}
+
+impl Change {
+    /// What the backend must be able to do.
+    pub(crate) fn operation(self) -> Operation {
+        match self {
+            Self::Rotate => Operation::Rotate,
+            Self::Disable => Operation::Disable,
+            Self::Enable => Operation::Enable,
+            Self::ScheduleDelete { .. } => Operation::ScheduleDelete,
+            Self::CancelDelete => Operation::CancelDelete,
+        }
+    }
+}
+
+/// Registers `spec` with `backend` and checks what it answers.
+pub(crate) async fn register(
+    counters: &CounterSet,
+    backend: &dyn Backend,
+    spec: &KeySpec,
+) -> Result<RegisteredKey, KmsError> {
+    let registered = guarded(counters, async {
+        let key = backend.register(spec).await?;
+        check_answer(spec, &key)?;
+        Ok(key)
+    });
+    registered
+        .await?
+        .map_err(|error| KmsError::from_backend(&spec.id, error))
+}
+
+/// Has `backend` change the key described by `current`, and checks what it answers.
+pub(crate) async fn change(
+    counters: &CounterSet,
+    backend: Arc<dyn Backend>,
+    current: KeyInfo,
+    change: Change,
+) -> Result<Done, KmsError> {
+    let id = &current.id;
+    let changed = guarded(counters, async {
+        let done = match change {
+            Change::Rotate => Done::Rotated(backend.rotate(id).await?),
+            Change::Disable => Done::Changed(backend.disable(id).await?),
+            Change::Enable => Done::Changed(backend.enable(id).await?),
+            Change::ScheduleDelete { wait } => {
+                Done::Changed(backend.schedule_delete(id, wait).await?)
+            }
+            Change::CancelDelete => Done::Changed(backend.cancel_delete(id).await?),
+        };
+        check_change(&current, &done)?;
+        Ok(done)
+    });
+    changed
+        .await?
+        .map_err(|error| KmsError::from_backend(id, error))
+}
+
+/// The key must be the one that was to be changed, and what signs must be what was announced.
+fn check_change(current: &KeyInfo, done: &Done) -> Result<(), BackendError> {
+    let mut expected = KeySpec::new(current.id.clone(), current.key_type);
+    match done {
+        Done::Registered { key, .. } | Done::Rotated(key) => check_answer(&expected, key),
+        Done::Changed(info) => {
+            expected.public_key = Some(current.public_key.clone());
+            crate::registry::check_info(&expected, info)
+        }
+    }
+}
+
+/// Runs foreign code so that its panic is an error of this one request, and a counter.
+pub(crate) async fn guarded<T>(
+    counters: &CounterSet,
+    work: impl Future<Output = T>,
+) -> Result<T, KmsError> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| {
+        counters.panics.increment();
+        tracing::error!("a backend panicked; the request was given up");
+        KmsError::Internal
+    })
+}

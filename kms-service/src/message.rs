@@ -1,0 +1,196 @@
+//! What crosses the relay: one request with its reply channel.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kms_backend::{KeyInfo, KeyPage, PageRequest};
+use kms_keys::{KeyId, KeyType, Signature, SigningScheme};
+use kms_secrets::SecretBytes;
+use tokio::sync::oneshot;
+use tracing::Span;
+
+use crate::{AggregateSignature, HealthReport, KeyFilter, KmsError};
+use kms_backend::IfMissing;
+
+/// Who asks: the service's id in this node, as text. For limits and records; within one process it
+/// is no security boundary, since any code could claim any name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Caller(Arc<str>);
+
+impl Caller {
+    pub(crate) fn new(name: String) -> Self {
+        Self(name.into())
+    }
+
+    /// The service's id.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One request to the service, as [`KmsApi`](crate::KmsApi) makes it. Its `Debug` shows who asks for
+/// what on which key, never a payload.
+pub struct KmsMessage {
+    pub(crate) caller: Caller,
+    pub(crate) deadline: Instant,
+    pub(crate) span: Span,
+    pub(crate) request: Request,
+}
+
+/// Where the answer goes. When it is dropped without one, the caller gets
+/// [`KmsError::AnswerLost`].
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, KmsError>>;
+
+pub(crate) enum Request {
+    Register {
+        id: KeyId,
+        key_type: KeyType,
+        if_missing: IfMissing,
+        reply: Reply<KeyInfo>,
+    },
+    KeyInfo {
+        id: KeyId,
+        reply: Reply<KeyInfo>,
+    },
+    List {
+        filter: KeyFilter,
+        page: PageRequest,
+        reply: Reply<KeyPage>,
+    },
+    Sign(SignOrder, Reply<Signature>),
+    SignMany(SignManyOrder, Reply<Vec<Result<Signature, KmsError>>>),
+    SignAggregate {
+        ids: Vec<KeyId>,
+        message: Vec<u8>,
+        reply: Reply<AggregateSignature>,
+    },
+    Execute {
+        id: KeyId,
+        operator: String,
+        input: Vec<u8>,
+        reply: Reply<SecretBytes>,
+    },
+    Change {
+        id: KeyId,
+        change: Change,
+        reply: Reply<KeyInfo>,
+    },
+    Health {
+        reply: Reply<HealthReport>,
+    },
+}
+
+/// One message to be signed.
+pub(crate) struct SignOrder {
+    pub(crate) id: KeyId,
+    pub(crate) scheme: Option<SigningScheme>,
+    pub(crate) version: Option<u32>,
+    pub(crate) message: Vec<u8>,
+}
+
+/// Many messages to be signed by one key.
+pub(crate) struct SignManyOrder {
+    pub(crate) id: KeyId,
+    pub(crate) scheme: Option<SigningScheme>,
+    pub(crate) messages: Vec<Vec<u8>>,
+}
+
+/// Something that changes a key that is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change {
+    Rotate,
+    Disable,
+    Enable,
+    ScheduleDelete { wait: Duration },
+    CancelDelete,
+}
+
+impl Request {
+    /// The operation's name, for spans and logs.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Register { .. } => "register",
+            Self::KeyInfo { .. } => "key_info",
+            Self::List { .. } => "list",
+            Self::Sign(..) => "sign",
+            Self::SignMany(..) => "sign_many",
+            Self::SignAggregate { .. } => "sign_aggregate",
+            Self::Execute { .. } => "execute",
+            Self::Change { change, .. } => change.name(),
+            Self::Health { .. } => "health",
+        }
+    }
+
+    /// The key it is about, if it is about one.
+    pub(crate) fn key(&self) -> Option<&KeyId> {
+        match self {
+            Self::Register { id, .. }
+            | Self::KeyInfo { id, .. }
+            | Self::Sign(SignOrder { id, .. }, _)
+            | Self::SignMany(SignManyOrder { id, .. }, _)
+            | Self::Execute { id, .. }
+            | Self::Change { id, .. } => Some(id),
+            Self::List { .. } | Self::SignAggregate { .. } | Self::Health { .. } => None,
+        }
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Register { reply, .. }
+            | Self::KeyInfo { reply, .. }
+            | Self::Change { reply, .. } => reply.is_closed(),
+            Self::List { reply, .. } => reply.is_closed(),
+            Self::Sign(_, reply) => reply.is_closed(),
+            Self::SignMany(_, reply) => reply.is_closed(),
+            Self::SignAggregate { reply, .. } => reply.is_closed(),
+            Self::Execute { reply, .. } => reply.is_closed(),
+            Self::Health { reply } => reply.is_closed(),
+        }
+    }
+
+    /// Answers the request with an error, whatever it asked for.
+    pub(crate) fn refuse(self, error: KmsError) {
+        match self {
+            Self::Register { reply, .. }
+            | Self::KeyInfo { reply, .. }
+            | Self::Change { reply, .. } => drop(reply.send(Err(error))),
+            Self::List { reply, .. } => drop(reply.send(Err(error))),
+            Self::Sign(_, reply) => drop(reply.send(Err(error))),
+            Self::SignMany(_, reply) => drop(reply.send(Err(error))),
+            Self::SignAggregate { reply, .. } => drop(reply.send(Err(error))),
+            Self::Execute { reply, .. } => drop(reply.send(Err(error))),
+            Self::Health { reply } => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+impl Change {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rotate => "rotate",
+            Self::Disable => "disable",
+            Self::Enable => "enable",
+            Self::ScheduleDelete { .. } => "schedule_delete",
+            Self::CancelDelete => "cancel_delete",
+        }
+    }
+}
+
+impl fmt::Debug for KmsMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KmsMessage")
+            .field("caller", &self.caller)
+            .field("operation", &self.request.name())
+            .field("key", &self.request.key())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,99 @@
+//! The actor: takes requests from its relay and gives them to the engine.
+
+use std::marker::PhantomData;
+
+use kms_backend::BackendSettings;
+use overwatch::services::relay::InboundRelay;
+use overwatch::services::state::{NoOperator, NoState};
+use overwatch::services::status::StatusUpdater;
+use overwatch::services::status::handle::ServiceAPI;
+use overwatch::services::{ServiceCore, ServiceData};
+use overwatch::{DynError, OpaqueServiceResourcesHandle};
+use tokio::runtime::RuntimeFlavor;
+
+use crate::engine::Engine;
+use crate::{KmsMessage, KmsSettings, Operators, StartupError, startup};
+
+/// The key management service of a node.
+///
+/// - `B` is the settings type of its backends: [`BackendSettings`] of one backend, or an enum of
+///   several.
+/// - `O` names the [`Operators`] that may use secrets in this node.
+/// - `RuntimeServiceId` is the node's service id type.
+///
+/// `init` opens the backends and registers every key of the settings. If one can't be loaded, the
+/// service does not start and says why for every such key; the report ([`StartupError`]) is the
+/// error that `init` returns, and is logged as well. Needs a multi-thread runtime.
+///
+/// The service stops by being dropped, as the framework does it: what waits is answered
+/// [`Stopped`](crate::KmsError::Stopped), a running signature ends, secrets are wiped.
+pub struct KmsService<B, O, RuntimeServiceId> {
+    inbound: InboundRelay<KmsMessage>,
+    status: StatusUpdater<ServiceAPI>,
+    engine: Engine,
+    parameters: Parameters<B, O, RuntimeServiceId>,
+}
+
+/// The service holds no value of these types; they say how it was put together.
+type Parameters<B, O, RuntimeServiceId> = PhantomData<fn() -> (B, O, RuntimeServiceId)>;
+
+impl<B: BackendSettings, O: Operators, RuntimeServiceId> ServiceData
+    for KmsService<B, O, RuntimeServiceId>
+{
+    /// How many requests may be on their way to the service. The loop takes them out without ever
+    /// waiting, so the relay is full only for moments, and a sender waits no longer than that; how
+    /// much may wait for a signature is `limits.queue` of the settings.
+    const SERVICE_RELAY_BUFFER_SIZE: usize = 1024;
+
+    type Settings = KmsSettings<B>;
+    type State = NoState<Self::Settings>;
+    type StateOperator = NoOperator<Self::State>;
+    type Message = KmsMessage;
+}
+
+#[async_trait::async_trait]
+impl<B, O, RuntimeServiceId> ServiceCore<RuntimeServiceId> for KmsService<B, O, RuntimeServiceId>
+where
+    B: BackendSettings,
+    O: Operators,
+    RuntimeServiceId: Send + 'static,
+{
+    fn init(
+        resources: OpaqueServiceResourcesHandle<Self, RuntimeServiceId>,
+        _initial_state: Self::State,
+    ) -> Result<Self, DynError> {
+        let settings = resources.settings_handle.notifier().get_updated_settings();
+        let runtime = resources.overwatch_handle.runtime().clone();
+        let started = if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
+            Err(StartupError::CurrentThreadRuntime)
+        } else {
+            tokio::task::block_in_place(|| {
+                runtime.block_on(startup::start::<B, O>(&settings, &runtime))
+            })
+        };
+        let engine = started.inspect_err(|report| tracing::error!("{report}"))?;
+        tracing::info!(
+            keys = engine.registry.len(),
+            "key management service started"
+        );
+        Ok(Self {
+            inbound: resources.inbound_relay,
+            status: resources.status_updater,
+            engine,
+            parameters: PhantomData,
+        })
+    }
+
+    async fn run(mut self) -> Result<(), DynError> {
+        self.status.notify_ready();
+        loop {
+            tokio::select! {
+                message = self.inbound.recv() => match message {
+                    Some(message) => self.engine.handle(message),
+                    None => return Ok(()),
+                },
+                Some(finished) = self.engine.next_finished() => self.engine.finish(finished),
+            }
+        }
+    }
+}

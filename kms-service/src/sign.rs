@@ -1,0 +1,312 @@
+//! From a request that uses a secret to a job: what is checked before a lane gets to see it.
+
+use std::sync::Arc;
+
+use kms_backend::{BackendError, LocalSigner, Operation, RemoteSigner, Signer};
+use kms_keys::{Bls12381Signature, KeyId, KeyType, Signature, SigningScheme};
+use kms_secrets::SecretBytes;
+use zeroize::Zeroizing;
+
+use crate::engine::{Engine, Envelope};
+use crate::job::{Interrupt, Task, Ticket};
+use crate::message::{Reply, SignManyOrder, SignOrder};
+use crate::registry::Usable;
+use crate::{AggregateSignature, Caller, KmsError, Operator};
+
+/// An outcome for each message of a request for many signatures.
+type Outcomes = Vec<Result<Signature, KmsError>>;
+
+impl Engine {
+    pub(crate) fn sign(&self, envelope: Envelope, order: SignOrder, reply: Reply<Signature>) {
+        let SignOrder {
+            id,
+            scheme,
+            version,
+            message,
+        } = order;
+        let signing = self.signing(&envelope.caller, &id, scheme, version);
+        let checked = signing.and_then(|(key, scheme)| {
+            self.check_message(scheme, &message)?;
+            Ok((key, scheme))
+        });
+        let (key, scheme) = match checked {
+            Ok(checked) => checked,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let (signer, key_type, backend) = (key.signer.clone(), key.key_type, key.backend.clone());
+        let ticket = self.ticket(envelope, vec![key], reply);
+        match signer {
+            Signer::Local(signer) => self.lanes.submit(
+                key_type,
+                Task::boxed(ticket, move |_| {
+                    signer.sign(scheme, &message).map_err(of_signer)
+                }),
+            ),
+            Signer::Remote(signer) => self.remote.spawn(&backend, ticket, async move {
+                signer.sign(scheme, &message).await.map_err(of_signer)
+            }),
+        }
+    }
+
+    pub(crate) fn sign_many(
+        &self,
+        envelope: Envelope,
+        order: SignManyOrder,
+        reply: Reply<Outcomes>,
+    ) {
+        let SignManyOrder {
+            id,
+            scheme,
+            messages,
+        } = order;
+        let checked = self
+            .check_count("the number of messages", messages.len())
+            .and_then(|()| self.signing(&envelope.caller, &id, scheme, None));
+        let (key, scheme) = match checked {
+            Ok(checked) => checked,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        // A message that can't be signed doesn't keep the others from being signed.
+        let messages: Vec<_> = messages
+            .into_iter()
+            .map(|message| self.check_message(scheme, &message).map(|()| message))
+            .collect();
+        let (signer, key_type, backend) = (key.signer.clone(), key.key_type, key.backend.clone());
+        let ticket = self.ticket(envelope, vec![key], reply);
+        match signer {
+            Signer::Local(signer) => self.lanes.submit(
+                key_type,
+                Task::boxed(ticket, move |interrupt| {
+                    Ok(sign_each(&*signer, scheme, messages, interrupt))
+                }),
+            ),
+            Signer::Remote(signer) => self.remote.spawn(&backend, ticket, async move {
+                Ok(sign_each_remotely(&*signer, scheme, messages).await)
+            }),
+        }
+    }
+
+    pub(crate) fn sign_aggregate(
+        &self,
+        envelope: Envelope,
+        ids: &[KeyId],
+        message: Vec<u8>,
+        reply: Reply<AggregateSignature>,
+    ) {
+        let checked = self
+            .aggregating(&envelope.caller, ids, &message)
+            .and_then(|keys| {
+                let signers = keys.iter().map(|key| key.local(Operation::Aggregate));
+                let signers = signers.collect::<Result<Vec<_>, _>>()?;
+                Ok((keys, signers))
+            });
+        let (keys, signers) = match checked {
+            Ok(checked) => checked,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let ticket = self.ticket(envelope, keys, reply);
+        self.lanes.submit(
+            KeyType::Bls12381,
+            Task::boxed(ticket, move |interrupt| {
+                aggregate(&signers, &message, interrupt)
+            }),
+        );
+    }
+
+    pub(crate) fn execute(
+        &self,
+        envelope: Envelope,
+        id: &KeyId,
+        operator: &str,
+        input: Vec<u8>,
+        reply: Reply<SecretBytes>,
+    ) {
+        let executing = self.executing(&envelope.caller, id, operator, input.len());
+        let checked = executing.and_then(|(key, operator)| {
+            key.local(Operation::Execute)
+                .map(|signer| (key, signer, operator))
+        });
+        let (key, signer, operator) = match checked {
+            Ok(checked) => checked,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let key_type = key.key_type;
+        let ticket = self.ticket(envelope, vec![key], reply);
+        self.lanes.submit(
+            key_type,
+            Task::boxed(ticket, move |_| run(&*operator, &*signer, &input)),
+        );
+    }
+
+    fn signing(
+        &self,
+        caller: &Caller,
+        id: &KeyId,
+        scheme: Option<SigningScheme>,
+        version: Option<u32>,
+    ) -> Result<(Usable, SigningScheme), KmsError> {
+        self.registry.for_signing(caller, id, scheme, version)
+    }
+
+    fn aggregating(
+        &self,
+        caller: &Caller,
+        ids: &[KeyId],
+        message: &[u8],
+    ) -> Result<Vec<Usable>, KmsError> {
+        if ids.is_empty() {
+            return Err(KmsError::InvalidInput {
+                expected: "expected at least one key".into(),
+            });
+        }
+        self.check_count("the number of keys", ids.len())?;
+        self.check_message(SigningScheme::BlsPop, message)?;
+        let keys = ids.iter().map(|id| {
+            self.registry
+                .permitted(caller, id)?
+                .expect_type(KeyType::Bls12381)?;
+            self.signing(caller, id, Some(SigningScheme::BlsPop), None)
+                .map(|(key, _)| key)
+        });
+        keys.collect()
+    }
+
+    fn executing(
+        &self,
+        caller: &Caller,
+        id: &KeyId,
+        operator: &str,
+        input: usize,
+    ) -> Result<(Usable, Arc<dyn Operator>), KmsError> {
+        let key = self.registry.usable(caller, id)?;
+        let entry = self
+            .operators
+            .get(operator)
+            .ok_or_else(|| KmsError::UnknownOperator {
+                name: operator.chars().take(64).collect(),
+            })?;
+        self.registry.get(id)?.expect_type(entry.key_type)?;
+        self.check_size("the input", input)?;
+        Ok((key, Arc::clone(&entry.operator)))
+    }
+
+    fn check_message(&self, scheme: SigningScheme, message: &[u8]) -> Result<(), KmsError> {
+        self.check_size("the message", message.len())?;
+        match scheme.message_len() {
+            Some(len) if len != message.len() => Err(KmsError::InvalidInput {
+                expected: format!(
+                    "{scheme} signs exactly {len} bytes, the message has {}",
+                    message.len()
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_size(&self, what: &'static str, found: usize) -> Result<(), KmsError> {
+        at_most(what, found, self.limits.message_bytes)
+    }
+
+    fn check_count(&self, what: &'static str, found: usize) -> Result<(), KmsError> {
+        at_most(what, found, self.limits.queue)
+    }
+
+    fn ticket<T>(&self, envelope: Envelope, keys: Vec<Usable>, reply: Reply<T>) -> Ticket<T> {
+        let Envelope { deadline, span, .. } = envelope;
+        Ticket {
+            deadline,
+            span,
+            counters: Arc::clone(&self.counters),
+            keys,
+            reply,
+        }
+    }
+}
+
+fn at_most(what: &'static str, found: usize, limit: usize) -> Result<(), KmsError> {
+    if found > limit {
+        Err(KmsError::TooLarge { what, found, limit })
+    } else {
+        Ok(())
+    }
+}
+
+fn of_signer(error: BackendError) -> KmsError {
+    KmsError::Backend(error)
+}
+
+fn sign_each(
+    signer: &dyn LocalSigner,
+    scheme: SigningScheme,
+    messages: Vec<Result<Vec<u8>, KmsError>>,
+    interrupt: &Interrupt<'_>,
+) -> Outcomes {
+    let each = messages.into_iter().map(|message| {
+        interrupt.check()?;
+        signer.sign(scheme, &message?).map_err(of_signer)
+    });
+    each.collect()
+}
+
+async fn sign_each_remotely(
+    signer: &dyn RemoteSigner,
+    scheme: SigningScheme,
+    messages: Vec<Result<Vec<u8>, KmsError>>,
+) -> Outcomes {
+    let mut outcomes = Vec::with_capacity(messages.len());
+    for message in messages {
+        outcomes.push(match message {
+            Ok(message) => signer.sign(scheme, &message).await.map_err(of_signer),
+            Err(error) => Err(error),
+        });
+    }
+    outcomes
+}
+
+fn aggregate(
+    signers: &[Arc<dyn LocalSigner>],
+    message: &[u8],
+    interrupt: &Interrupt<'_>,
+) -> Result<AggregateSignature, KmsError> {
+    let mut signatures = Vec::with_capacity(signers.len());
+    for signer in signers {
+        interrupt.check()?;
+        match signer
+            .sign(SigningScheme::BlsPop, message)
+            .map_err(of_signer)?
+        {
+            Signature::Bls12381(signature) => signatures.push(signature),
+            _ => return Err(KmsError::Internal),
+        }
+    }
+    let signature = Bls12381Signature::aggregate(&signatures).map_err(|_| KmsError::Internal)?;
+    Ok(AggregateSignature {
+        signature: Signature::Bls12381(signature),
+        public_keys: signers
+            .iter()
+            .map(|signer| signer.public_key().clone())
+            .collect(),
+    })
+}
+
+/// Runs an operator into a buffer of just the size that it promises, so that nothing grows and
+/// leaves copies behind; more than it promised is not given out.
+fn run(
+    operator: &dyn Operator,
+    signer: &dyn LocalSigner,
+    input: &[u8],
+) -> Result<SecretBytes, KmsError> {
+    let limit = operator.max_output();
+    let mut out = Zeroizing::new(Vec::with_capacity(limit));
+    signer
+        .execute(operator, input, &mut out)
+        .map_err(KmsError::Operator)?;
+    if out.len() > limit {
+        tracing::error!(
+            operator = operator.name(),
+            "the operator gave more than it promises"
+        );
+        return Err(KmsError::Internal);
+    }
+    Ok(SecretBytes::from_slice(&out))
+}
