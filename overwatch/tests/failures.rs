@@ -1,5 +1,6 @@
 //! Services that do not start, and services that break while they run.
 
+#![cfg(feature = "derive")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,6 @@
 //! Starting, stopping and starting again.
 
+#![cfg(feature = "derive")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,6 @@
 //! The node as a whole: its runtime, its end, its settings and its commands.
 
+#![cfg(feature = "derive")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,6 @@
 //! An operator that itself speaks to the node, which waits for it when a service stops.
 
+#![cfg(feature = "derive")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

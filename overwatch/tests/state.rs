@@ -1,5 +1,6 @@
 //! States: loaded, saved, and handed over before a service counts as stopped.
 
+#![cfg(feature = "derive")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

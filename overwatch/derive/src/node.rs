@@ -6,7 +6,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::{
     Attribute, Data, DeriveInput, Error, Fields, FieldsNamed, GenericArgument, Generics, Ident,
-    PathArguments, Result, Type, ext::IdentExt, parse_quote, spanned::Spanned,
+    PathArguments, Result, Type, ext::IdentExt, parse_quote_spanned, spanned::Spanned,
 };
 
 const HANDLE: &str = "OpaqueServiceRunnerHandle";
@@ -25,8 +25,9 @@ pub(crate) fn with_runner_handles(
     for field in &mut named_fields(&mut input)?.named {
         let service = &field.ty;
         // The service's span, so that what is wrong with the service is reported there.
-        let handle = Ident::new(HANDLE, service.span().resolved_at(Span::call_site()));
-        field.ty = parse_quote!(::overwatch::#handle<#service, RuntimeServiceId>);
+        let span = service.span().resolved_at(Span::call_site());
+        let handle = Ident::new(HANDLE, span);
+        field.ty = parse_quote_spanned!(span=> ::overwatch::#handle<#service, RuntimeServiceId>);
     }
     Ok(quote! {
         #[derive(::overwatch::Services)]

@@ -115,6 +115,22 @@ impl Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// The error of a failing `run`.
+#[derive(Debug)]
+struct WorkFailed(Refused);
+
+impl Display for WorkFailed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("the work failed")
+    }
+}
+
+impl std::error::Error for WorkFailed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     pub text: &'static str,
@@ -288,7 +304,7 @@ where
                 }
                 Message::Return => return Ok(()),
                 Message::Fail => {
-                    return Err(Box::new(std::io::Error::other(Refused(N))));
+                    return Err(Box::new(WorkFailed(Refused(N))));
                 }
                 Message::Panic => panic!("worker {N} panicked in run"),
             }

@@ -1,0 +1,10 @@
+use overwatch::derive_services;
+
+#[derive_services(Kms)]
+struct App {
+    kms: Kms,
+}
+
+struct Kms;
+
+fn main() {}

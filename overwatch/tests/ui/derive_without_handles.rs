@@ -1,0 +1,10 @@
+mod service;
+
+use service::Kms;
+
+#[derive(overwatch::Services)]
+struct App {
+    kms: Kms,
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use overwatch::derive_services;
+
+#[derive_services]
+enum App {
+    Kms(Kms),
+}
+
+struct Kms;
+
+fn main() {}
