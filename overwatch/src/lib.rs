@@ -5,6 +5,65 @@
 //! [`OverwatchHandle`](overwatch::OverwatchHandle) then starts and stops the services, and hands
 //! out their relays.
 //!
+//! ```
+//! # #[cfg(feature = "derive")] mod example {
+//! use overwatch::{
+//!     DynError, OpaqueServiceResourcesHandle, derive_services,
+//!     overwatch::OverwatchRunner,
+//!     services::{
+//!         ServiceCore, ServiceData,
+//!         state::{NoOperator, NoState},
+//!     },
+//! };
+//!
+//! /// Prints what it is sent.
+//! struct Printer(OpaqueServiceResourcesHandle<Self, RuntimeServiceId>);
+//!
+//! impl ServiceData for Printer {
+//!     type Settings = ();
+//!     type State = NoState<()>;
+//!     type StateOperator = NoOperator<Self::State>;
+//!     type Message = String;
+//! }
+//!
+//! #[async_trait::async_trait]
+//! impl ServiceCore<RuntimeServiceId> for Printer {
+//!     fn init(
+//!         resources: OpaqueServiceResourcesHandle<Self, RuntimeServiceId>,
+//!         _initial_state: NoState<()>,
+//!     ) -> Result<Self, DynError> {
+//!         Ok(Self(resources))
+//!     }
+//!
+//!     async fn run(mut self) -> Result<(), DynError> {
+//!         self.0.status_updater.notify_ready();
+//!         while let Some(text) = self.0.inbound_relay.recv().await {
+//!             println!("{text}");
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! #[derive_services]
+//! struct App {
+//!     printer: Printer,
+//! }
+//!
+//! # pub
+//! async fn run() -> Result<(), DynError> {
+//!     let node = OverwatchRunner::<App>::run(AppServiceSettings { printer: () }, None)?;
+//!     node.handle().start_service::<Printer>().await?;
+//!     let relay = node.handle().relay::<Printer>().await?;
+//!     relay.send("Hello".to_owned()).await.map_err(|(error, _)| error)?;
+//!     node.handle().shutdown().await?;
+//!     node.wait_finished().await;
+//!     Ok(())
+//! }
+//! # }
+//! # #[cfg(feature = "derive")]
+//! # overwatch::utils::runtime::default_multithread_runtime().block_on(example::run()).unwrap();
+//! ```
+//!
 //! The names, paths and signatures are those of upstream Overwatch, so a node can change from one
 //! to the other in a single line of its manifest.
 

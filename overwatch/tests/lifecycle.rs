@@ -10,8 +10,12 @@
 
 mod support;
 
-use overwatch::services::status::ServiceStatus;
-use support::{First, Init, Message, Node, Note, RuntimeServiceId, echo, hang};
+use overwatch::{
+    overwatch::Services,
+    services::{lifecycle::LifecycleMessage, relay::OutboundRelay, status::ServiceStatus},
+    utils::finished_signal,
+};
+use support::{App, First, Init, Message, Node, Note, RuntimeServiceId, echo, hang};
 use tokio::sync::oneshot;
 
 const ON: ServiceStatus = ServiceStatus::Starting;
@@ -125,6 +129,53 @@ async fn sequences_and_all() {
     assert_eq!(node.statuses().await, [OFF, OFF]);
     handle.start_service_sequence([]).await.unwrap();
     assert_eq!(node.statuses().await, [OFF, OFF]);
+}
+
+#[tokio::test]
+async fn services_can_be_driven_without_the_loop() {
+    let node = Node::new();
+    let mut app = App::new(node.settings(), node.handle.clone()).unwrap();
+    let first = RuntimeServiceId::First;
+    assert_eq!(app.ids(), [first, RuntimeServiceId::Second]);
+    let status = app.request_status_watcher(&first);
+    let notifier = app.get_service_lifecycle_notifier(&first).clone();
+
+    let (sender, started) = finished_signal::channel();
+    notifier
+        .send(LifecycleMessage::Start(sender))
+        .await
+        .unwrap();
+    started.await.unwrap();
+    assert_eq!(status.current(), ON);
+    let relay = app
+        .request_relay(&first)
+        .downcast::<OutboundRelay<Message>>();
+    assert_eq!(echo(&relay.unwrap(), 6).await.await, Ok(6));
+    let (sender, stopped) = finished_signal::channel();
+    notifier.send(LifecycleMessage::Stop(sender)).await.unwrap();
+    stopped.await.unwrap();
+    assert_eq!(status.current(), OFF);
+
+    node.first.set_init(Init::Fails);
+    let (sender, started) = finished_signal::channel();
+    notifier
+        .send(LifecycleMessage::Start(sender))
+        .await
+        .unwrap();
+    assert!(started.await.is_err());
+    assert!(app.start_all().await.is_err());
+    node.first.set_init(Init::Fine);
+    app.start_sequence(&[first]).await.unwrap();
+    assert_eq!(status.current(), ON);
+    // What still runs is stopped with the rest.
+    app.teardown().await.unwrap();
+    assert_eq!(status.current(), OFF);
+    let (sender, _) = finished_signal::channel();
+    let error = notifier
+        .send(LifecycleMessage::Start(sender))
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "the service has ended with its node");
 }
 
 #[tokio::test(start_paused = true)]

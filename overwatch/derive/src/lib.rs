@@ -3,6 +3,7 @@
 //! Use it through the crate `overwatch`, which the code it generates names.
 
 mod expand;
+mod generics;
 mod node;
 
 use proc_macro::TokenStream;
@@ -10,7 +11,7 @@ use syn::{DeriveInput, parse_macro_input};
 
 /// Makes a node of a struct whose fields are services.
 ///
-/// ```ignore
+/// ```text
 /// #[derive_services]
 /// struct App {
 ///     kms: Kms,

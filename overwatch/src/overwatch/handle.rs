@@ -16,14 +16,13 @@ use super::{
         StatusCommand,
     },
     errors::OverwatchManagementError,
-    line::Line,
+    line::{Gone, Line},
 };
 use crate::{
     services::{
         AsServiceId, ServiceData,
         lifecycle::ServiceLifecycleError,
         relay::{OutboundRelay, RelayError},
-        state::node_wait,
         status::StatusWatcher,
     },
     utils::finished_signal,
@@ -88,10 +87,14 @@ where
             service_id: RuntimeServiceId::SERVICE_ID,
             reply_channel: reply.into(),
         });
-        let relay = self.ask(command, answer).await.map_err(|gone| match gone {
-            Gone::Unsent => RelayError::Send,
-            Gone::Unanswered(error) => RelayError::Receiver(Box::new(error)),
-        })?;
+        let relay = self
+            .line
+            .ask(command, answer)
+            .await
+            .map_err(|gone| match gone {
+                Gone::Unsent => RelayError::Send,
+                Gone::Unanswered(error) => RelayError::Receiver(Box::new(error)),
+            })?;
         relay
             .downcast()
             .map(|relay| *relay)
@@ -110,7 +113,7 @@ where
             service_id: RuntimeServiceId::SERVICE_ID,
             reply_channel: reply.into(),
         });
-        self.ask(command, answer).await.unwrap_or_else(|_| {
+        self.line.ask(command, answer).await.unwrap_or_else(|_| {
             debug!(
                 service = %RuntimeServiceId::SERVICE_ID,
                 "the node is gone, so the service is stopped"
@@ -248,7 +251,8 @@ where
         let command = OverwatchCommand::OverwatchManagement(
             OverwatchManagementCommand::RetrieveServiceIds(reply.into()),
         );
-        self.ask(command, answer)
+        self.line
+            .ask(command, answer)
             .await
             .map_err(|_| OverwatchManagementError::RetrieveServiceIds.into())
     }
@@ -262,7 +266,6 @@ where
         &self,
         command: OverwatchCommand<RuntimeServiceId>,
     ) -> Result<(), mpsc::error::SendError<OverwatchCommand<RuntimeServiceId>>> {
-        let _waiting = node_wait::begin();
         self.line.send(command).await
     }
 
@@ -279,17 +282,6 @@ where
         if self.send(command).await.is_err() {
             error!("the node is gone, so its settings could not be updated");
         }
-    }
-
-    /// Sends a question and waits for the answer.
-    async fn ask<Answer>(
-        &self,
-        command: OverwatchCommand<RuntimeServiceId>,
-        answer: oneshot::Receiver<Answer>,
-    ) -> Result<Answer, Gone> {
-        let _waiting = node_wait::begin();
-        self.line.send(command).await.map_err(|_| Gone::Unsent)?;
-        answer.await.map_err(Gone::Unanswered)
     }
 
     async fn lifecycle(
@@ -313,7 +305,6 @@ where
         done: finished_signal::Receiver,
         without_cause: impl Into<Error>,
     ) -> Result<(), Error> {
-        let _waiting = node_wait::begin();
         (self.line.complete(command, done).await)
             .map_err(|cause| cause.unwrap_or_else(|| without_cause.into()))
     }
@@ -333,10 +324,4 @@ impl<RuntimeServiceId> Debug for OverwatchHandle<RuntimeServiceId> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("OverwatchHandle").finish_non_exhaustive()
     }
-}
-
-/// The node did not take a question, or took it and ended before it answered.
-enum Gone {
-    Unsent,
-    Unanswered(oneshot::error::RecvError),
 }

@@ -7,12 +7,18 @@
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Error, commands::OverwatchCommand};
-use crate::utils::finished_signal;
+use crate::{services::state::node_wait, utils::finished_signal};
 
 /// A command with the slot for its failure. Commands made by hand have none.
 pub(crate) struct Envelope<RuntimeServiceId> {
     pub(crate) command: OverwatchCommand<RuntimeServiceId>,
     pub(crate) failure: Option<oneshot::Sender<Error>>,
+}
+
+/// The node did not take a question, or took it and ended before it answered.
+pub(crate) enum Gone {
+    Unsent,
+    Unanswered(oneshot::error::RecvError),
 }
 
 /// The sending side.
@@ -29,6 +35,7 @@ impl<RuntimeServiceId> Line<RuntimeServiceId> {
         &self,
         command: OverwatchCommand<RuntimeServiceId>,
     ) -> Result<(), mpsc::error::SendError<OverwatchCommand<RuntimeServiceId>>> {
+        let _waiting = node_wait::begin();
         match self {
             Self::Plain(sender) => sender.send(command).await,
             Self::Node(sender) => {
@@ -42,12 +49,24 @@ impl<RuntimeServiceId> Line<RuntimeServiceId> {
         }
     }
 
+    /// Sends a question and waits for the answer.
+    pub(crate) async fn ask<Answer>(
+        &self,
+        command: OverwatchCommand<RuntimeServiceId>,
+        answer: oneshot::Receiver<Answer>,
+    ) -> Result<Answer, Gone> {
+        let _waiting = node_wait::begin();
+        self.send(command).await.map_err(|_| Gone::Unsent)?;
+        answer.await.map_err(Gone::Unanswered)
+    }
+
     /// Sends a command and waits for its signal. The error is the cause, where it is known.
     pub(crate) async fn complete(
         &self,
         command: OverwatchCommand<RuntimeServiceId>,
         done: finished_signal::Receiver,
     ) -> Result<(), Option<Error>> {
+        let _waiting = node_wait::begin();
         let (failure, mut cause) = oneshot::channel();
         match self {
             Self::Plain(sender) => sender.send(command).await.map_err(|_| None)?,

@@ -188,12 +188,15 @@ fn report(
                 debug!("nobody waits for the end of the command any more");
             }
         }
+        // The cause first: `done` is dropped at the end of this function, and who waits for it
+        // then looks into the slot.
         Err(cause) => {
-            error!("command failed: {}", Chain(&cause));
-            // The cause first: `done` is dropped at the end of this function, and who waits for
-            // it then looks into the slot.
-            if let Some(slot) = failure {
-                let _ = slot.send(cause);
+            let unheard = match failure {
+                Some(slot) => slot.send(cause).err(),
+                None => Some(cause),
+            };
+            if let Some(cause) = unheard {
+                error!("command failed: {}", Chain(&cause));
             }
         }
     }

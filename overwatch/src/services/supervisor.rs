@@ -54,9 +54,10 @@ struct Run {
 }
 
 /// A service that `init` has made.
-struct Made<State> {
+struct Made<State, Operator> {
     run: Pin<Box<dyn Future<Output = Outcome> + Send>>,
     states: watch::Receiver<Option<State>>,
+    operator: Operator,
 }
 
 impl<Service, RuntimeServiceId> Supervisor<Service, RuntimeServiceId>
@@ -143,8 +144,11 @@ where
         let inbound_relay = self.relay.lend().await.map_err(StartError::Relay)?;
         // A panic in the service's code is a failed start, and not the end of this task.
         let made = catch_unwind(AssertUnwindSafe(|| self.make(inbound_relay)));
-        let Made { run, states } =
-            made.unwrap_or_else(|panic| Err(StartError::Panic(panic_text(&*panic).to_owned())))?;
+        let Made {
+            run,
+            states,
+            operator,
+        } = made.unwrap_or_else(|panic| Err(StartError::Panic(panic_text(&*panic).to_owned())))?;
         self.status.runner_updater().notify_starting();
 
         let runtime = self.overwatch_handle.runtime();
@@ -152,7 +156,7 @@ where
         let state = StateHandle::new(
             self.names.service.clone(),
             StateWatcher::new(states),
-            self.operator.clone(),
+            operator,
             ends,
         );
         let state = task::spawn(runtime, self.names.state_task, state.run());
@@ -171,7 +175,7 @@ where
     fn make(
         &self,
         inbound_relay: InboundRelay<Service::Message>,
-    ) -> Result<Made<Service::State>, StartError> {
+    ) -> Result<Made<Service::State, Service::StateOperator>, StartError> {
         let settings = self.settings.notifier().get_updated_settings();
         let loaded = Service::StateOperator::try_load(&settings)
             .map_err(|error| StartError::LoadState(error.to_string()))?;
@@ -188,10 +192,12 @@ where
             settings_handle: self.settings.clone(),
             state_updater: StateUpdater::new(Arc::new(updater)),
         };
+        let operator = self.operator.clone();
         let service = Service::init(resources, state).map_err(StartError::Init)?;
         Ok(Made {
             run: service.run(),
             states,
+            operator,
         })
     }
 
@@ -238,7 +244,7 @@ where
         if *run.ending.borrow() == Ending::Ended {
             select! {
                 biased;
-                _ = &mut run.state => return,
+                ended = &mut run.state => return self.note_end_of_state(ended),
                 // Whoever sent this waits for us.
                 order = self.orders.recv() => {
                     self.next = Some(order.unwrap_or(Order::End));
@@ -246,7 +252,15 @@ where
                 }
             }
         }
-        let _ = (&mut run.state).await;
+        let ended = (&mut run.state).await;
+        self.note_end_of_state(ended);
+    }
+
+    /// The operator's panics are caught, but not those of, say, cloning a state.
+    fn note_end_of_state(&self, ended: Result<(), JoinError>) {
+        if let Err(error) = ended {
+            error!(service = %self.names.service, "its states are no longer kept: {error}");
+        }
     }
 }
 
