@@ -71,7 +71,10 @@ where
                 runtime.block_on(startup::start::<B, O>(&settings, &runtime))
             })
         };
-        let engine = started.inspect_err(|report| tracing::error!("{report}"))?;
+        let engine = started.inspect_err(|report| {
+            // A target of its own: who prints the returned report can leave it out of the log.
+            tracing::error!(target: "kms_service::startup", "{report}");
+        })?;
         tracing::info!(
             keys = engine.registry.len(),
             "key management service started"

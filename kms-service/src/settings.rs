@@ -4,7 +4,7 @@
 //! can be seen without touching a file, a variable or a server. What is wrong is reported all at
 //! once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -90,6 +90,17 @@ pub struct SettingsProblem {
     pub key: Option<KeyId>,
     /// What was found and what was expected.
     pub problem: String,
+}
+
+impl<B> KmsSection<B> {
+    /// The type of every key as it is written, by its id as it is written: for checks of other
+    /// sections that name keys, which should not have to wait until this one is all right.
+    #[must_use]
+    pub fn declared_types(&self) -> HashMap<String, String> {
+        let keys = self.keys.iter().flatten();
+        keys.map(|key| (key.id.clone(), key.key_type.clone()))
+            .collect()
+    }
 }
 
 impl<B: BackendSettings> KmsSection<B> {

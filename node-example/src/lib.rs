@@ -1,1 +1,23 @@
-//! An example node: three services that sign through the key management service.
+//! An example node: three services that sign through the key management service, and one that
+//! checks everything with public keys alone.
+//!
+//! - `identity` (Ed25519) signs the node record, and agrees on a session key with a second identity;
+//! - `proposer` (secp256k1) signs a block header in every slot;
+//! - `attesters` (BLS12-381) attest to every block, in one aggregate signature;
+//! - `verifier` never talks to the key management service.
+//!
+//! [`node`] is where the node is put together, [`running`] starts and stops it.
+
+pub mod attesters;
+pub mod block;
+pub mod demo;
+pub mod event;
+pub mod identity;
+pub mod node;
+pub mod proposer;
+pub mod record;
+pub mod refusal;
+pub mod running;
+pub mod settings;
+pub mod verifier;
+pub mod yaml;

@@ -15,8 +15,12 @@ use std::{
     sync::{Mutex, OnceLock},
 };
 
-use overwatch::services::status::ServiceStatus;
-use support::{First, Init, Message, Node};
+use overwatch::{
+    overwatch::commands::{OverwatchCommand, ServiceLifecycleCommand, ServiceSingleCommand},
+    services::status::ServiceStatus,
+    utils::finished_signal,
+};
+use support::{Init, Message, Node, RuntimeServiceId, Second};
 
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
@@ -80,12 +84,33 @@ async fn a_panic_is_logged_with_the_name_of_the_service() {
 }
 
 #[tokio::test]
-async fn a_failed_start_is_logged_with_its_cause() {
+async fn a_failed_start_that_nobody_learns_of_is_logged_with_its_cause() {
     listen();
     let node = Node::new();
     node.first.set_init(Init::Panics);
-    node.handle.start_service::<First>().await.unwrap_err();
-    let lines = lines_with("not started");
+    let (sender, done) = finished_signal::channel();
+    let command = ServiceSingleCommand {
+        service_id: RuntimeServiceId::First,
+        sender,
+    };
+    let start = ServiceLifecycleCommand::StartService(command);
+    let command = OverwatchCommand::ServiceLifecycle(start);
+    node.handle.send(command).await.unwrap();
+    done.await.unwrap_err();
+    let lines = lines_with("command failed");
     assert_eq!(lines.len(), 1);
     assert!(lines[0].contains("its init panicked: worker 1 panicked"));
+}
+
+#[tokio::test]
+async fn a_failed_start_that_the_caller_learns_of_is_not_logged_twice() {
+    listen();
+    let node = Node::new();
+    node.second.set_init(Init::Panics);
+    node.handle.start_service::<Second>().await.unwrap_err();
+    assert!(
+        !lines_with("not started")
+            .iter()
+            .any(|line| line.contains("service=Second"))
+    );
 }

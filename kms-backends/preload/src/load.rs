@@ -9,10 +9,7 @@ const PKCS8: &str = "PRIVATE KEY";
 
 /// Reads the secret that `source` points at and makes a key of it. Blocks on file I/O.
 pub(crate) fn load(source: &SecretSource, key_type: KeyType) -> Result<SecretKey, BackendError> {
-    let key = match source
-        .read()
-        .map_err(|cause| unreadable(key_type, source, cause))?
-    {
+    let key = match source.read().map_err(|cause| unreadable(key_type, cause))? {
         DecodedSecret::Bytes(bytes) => SecretKey::from_bytes(key_type, bytes.expose()),
         DecodedSecret::Pem { label, der } if label == PKCS8 => {
             SecretKey::from_pkcs8_der(key_type, der.expose())
@@ -22,7 +19,7 @@ pub(crate) fn load(source: &SecretSource, key_type: KeyType) -> Result<SecretKey
     key.map_err(|cause| no_key(key_type, source, cause))
 }
 
-fn unreadable(key_type: KeyType, source: &SecretSource, cause: SourceError) -> BackendError {
+fn unreadable(key_type: KeyType, cause: SourceError) -> BackendError {
     let class = match &cause {
         SourceError::Missing { .. } | SourceError::Unset { .. } => BackendError::NotFound,
         SourceError::Unreadable { cause, .. }
@@ -36,10 +33,7 @@ fn unreadable(key_type: KeyType, source: &SecretSource, cause: SourceError) -> B
         }
         _ => BackendError::Misconfigured,
     };
-    class(Failure::because(
-        format!("the secret of a {key_type} key can't be loaded from {source}"),
-        cause,
-    ))
+    class(Failure::because(format!("no {key_type} secret"), cause))
 }
 
 fn no_key(key_type: KeyType, source: &SecretSource, cause: KeyError) -> BackendError {

@@ -6,7 +6,7 @@ use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
 };
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, trace};
 
 use super::{
     Error, Overwatch, OverwatchHandle, OverwatchRuntime, Services,
@@ -85,7 +85,7 @@ where
         finished: finished_signal::Sender,
     ) {
         while let Some(Envelope { command, failure }) = inbox.recv().await {
-            debug!(?command, "command");
+            trace!(?command, "command");
             match command {
                 OverwatchCommand::OverwatchManagement(OverwatchManagementCommand::Shutdown(
                     done,

@@ -118,11 +118,15 @@ where
                     match self.start().await {
                         Ok(started) => *run = Some(started),
                         Err(error) => {
-                            error!(service = %self.names.service, "not started: {}", Chain(&error));
                             // The cause first: whoever waits for `done`, which is dropped here,
-                            // then looks into the slot.
-                            if let Some(slot) = failure {
-                                let _ = slot.send(error.into());
+                            // then looks into the slot. An error that nobody takes is logged.
+                            let untaken = match failure {
+                                Some(slot) => slot.send(error.into()).err(),
+                                None => Some(error.into()),
+                            };
+                            if let Some(error) = untaken {
+                                let service = &self.names.service;
+                                error!(%service, "not started: {}", Chain(&*error));
                             }
                             return;
                         }

@@ -1,0 +1,178 @@
+//! Starting the node in order, and stopping it in order.
+
+use std::time::Duration;
+
+use kms_backend::{ErrorChain, KeyInfo, PageRequest};
+use kms_service::{KeyFilter, KmsApi};
+use overwatch::overwatch::{Overwatch, OverwatchHandle, OverwatchRunner};
+use overwatch::services::AsServiceId;
+use overwatch::services::status::ServiceStatus;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::attesters::{Attesters, AttestersSettings};
+use crate::event::{Event, EventSender, SlotReport};
+use crate::identity::{Identity, IdentitySettings};
+use crate::node::{Kms, Node, NodeServiceSettings, RuntimeServiceId};
+use crate::proposer::{Proposer, ProposerSettings};
+use crate::refusal::{ExitCode, Refusal};
+use crate::settings::NodeSettings;
+use crate::verifier::{Verifier, VerifierSettings};
+
+/// How long a service may take to be ready, once it was started.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// A node that runs. Stop it with [`RunningNode::stop`]; dropping it leaves its services in the
+/// runtime.
+pub struct RunningNode {
+    overwatch: Overwatch<RuntimeServiceId>,
+    events: UnboundedReceiver<Event>,
+    keys: Vec<KeyInfo>,
+}
+
+impl RunningNode {
+    /// Starts the key management service, then the services that use it, and waits until each is
+    /// ready. Needs a multi-thread runtime.
+    ///
+    /// # Errors
+    /// [`Refusal`], after everything that was started has been stopped again.
+    pub async fn start(settings: NodeSettings) -> Result<Self, Refusal> {
+        let (sender, events) = EventSender::channel();
+        let settings = service_settings(settings, &sender);
+        let runtime = tokio::runtime::Handle::current();
+        let overwatch = OverwatchRunner::<Node>::run(settings, Some(runtime))
+            .map_err(|error| Refusal::new(ExitCode::Bug, ErrorChain(&*error).to_string()))?;
+        let mut node = Self {
+            overwatch,
+            events,
+            keys: Vec::new(),
+        };
+        match node.start_services().await {
+            Ok(()) => Ok(node),
+            Err(refusal) => {
+                node.stop().await;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The node's handle.
+    #[must_use]
+    pub fn handle(&self) -> &OverwatchHandle<RuntimeServiceId> {
+        self.overwatch.handle()
+    }
+
+    /// The keys that were registered when the node was ready.
+    #[must_use]
+    pub fn keys(&self) -> &[KeyInfo] {
+        &self.keys
+    }
+
+    /// Waits for the next slot. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Refusal`], when a service can't go on.
+    pub async fn next_slot(&mut self) -> Result<SlotReport, Refusal> {
+        match self.events.recv().await {
+            Some(Event::Slot(slot)) => Ok(slot),
+            Some(Event::Failed(failure)) => Err(failure.into()),
+            None => Err(Refusal::new(ExitCode::Bug, "all services have ended")),
+        }
+    }
+
+    /// Stops every service, the key management service last.
+    pub async fn stop(self) {
+        self.stop_one::<Proposer>().await;
+        self.stop_one::<Attesters>().await;
+        self.stop_one::<Identity>().await;
+        self.stop_one::<Verifier>().await;
+        self.stop_one::<Kms>().await;
+        if let Err(error) = self.handle().shutdown().await {
+            tracing::warn!(error = %ErrorChain(&error), "shutting down failed");
+        }
+        self.overwatch.wait_finished().await;
+    }
+
+    /// The key management service first; then each service before those that send to it.
+    async fn start_services(&mut self) -> Result<(), Refusal> {
+        self.start_one::<Kms>().await?;
+        self.start_one::<Verifier>().await?;
+        self.start_one::<Identity>().await?;
+        self.start_one::<Attesters>().await?;
+        self.start_one::<Proposer>().await?;
+        self.keys = registered_keys(self.handle()).await?;
+        Ok(())
+    }
+
+    async fn start_one<S>(&mut self) -> Result<(), Refusal>
+    where
+        RuntimeServiceId: AsServiceId<S>,
+    {
+        let id = <RuntimeServiceId as AsServiceId<S>>::SERVICE_ID;
+        let started = self.handle().start_service::<S>().await;
+        started.map_err(|error| Refusal::of_start(&id.to_string(), &error))?;
+        let mut watcher = self.handle().status_watcher::<S>().await;
+        let ready = watcher.wait_for(ServiceStatus::Ready, Some(READY_WITHIN));
+        tokio::select! {
+            biased;
+            ready = ready => ready.map(drop).map_err(|_| {
+                let text = format!("service {id} was not ready within {READY_WITHIN:?}");
+                Refusal::new(ExitCode::Unavailable, text)
+            }),
+            Some(Event::Failed(failure)) = self.events.recv() => Err(failure.into()),
+        }
+    }
+
+    async fn stop_one<S>(&self)
+    where
+        RuntimeServiceId: AsServiceId<S>,
+    {
+        if let Err(error) = self.handle().stop_service::<S>().await {
+            let id = <RuntimeServiceId as AsServiceId<S>>::SERVICE_ID;
+            tracing::warn!(error = %ErrorChain(&error), "service {id} did not stop");
+        }
+    }
+}
+
+/// The keys are listed on behalf of the identity, which publishes them anyway.
+async fn registered_keys(
+    handle: &OverwatchHandle<RuntimeServiceId>,
+) -> Result<Vec<KeyInfo>, Refusal> {
+    let refused = |error| Refusal::new(ExitCode::Unavailable, ErrorChain(&error).to_string());
+    let kms = KmsApi::connect::<Kms, Identity>(handle)
+        .await
+        .map_err(refused)?;
+    let all = PageRequest::first(usize::MAX);
+    kms.list(KeyFilter::default(), all)
+        .await
+        .map(|page| page.keys)
+        .map_err(refused)
+}
+
+fn service_settings(settings: NodeSettings, events: &EventSender) -> NodeServiceSettings {
+    let NodeSettings {
+        kms,
+        identity,
+        proposer,
+        attesters,
+    } = settings;
+    NodeServiceSettings {
+        kms,
+        identity: IdentitySettings {
+            key: identity.key,
+            peer: identity.peer,
+            events: events.clone(),
+        },
+        proposer: ProposerSettings {
+            key: proposer.key,
+            slot: proposer.slot,
+            events: events.clone(),
+        },
+        attesters: AttestersSettings {
+            keys: attesters.keys,
+            events: events.clone(),
+        },
+        verifier: VerifierSettings {
+            events: events.clone(),
+        },
+    }
+}
