@@ -21,3 +21,8 @@ pub mod running;
 pub mod settings;
 pub mod verifier;
 pub mod yaml;
+
+/// Keeps the README's example compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
