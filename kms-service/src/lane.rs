@@ -105,7 +105,7 @@ impl Lane {
         if state.running < self.threads {
             state.running += 1;
             drop(state);
-            let worker = Worker(Arc::clone(&self.shared));
+            let worker = Worker::new(Arc::clone(&self.shared));
             self.runtime.spawn_blocking(move || worker.run());
         }
     }
@@ -142,26 +142,53 @@ impl Shared {
     }
 }
 
-/// One thread at work. Counted out when it is dropped – also when the runtime is shut down and drops
-/// it without ever running it.
-struct Worker(Arc<Shared>);
+/// One thread at work. Counted out when it finds nothing to do, or when it is dropped – also when the
+/// runtime is shut down and drops it without ever running it.
+struct Worker {
+    shared: Arc<Shared>,
+    counted: bool,
+}
 
 impl Worker {
-    fn run(self) {
-        loop {
-            let next = self.0.state().waiting.pop_front();
-            let Some(job) = next else { break };
-            job.run(&|| self.0.is_closed());
+    /// A worker that has been counted in.
+    fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            counted: true,
+        }
+    }
+
+    fn run(mut self) {
+        while let Some(job) = self.next() {
+            job.run(&|| self.shared.is_closed());
+        }
+    }
+
+    /// The next job. Finding none and being counted out are one step: a job that comes in between
+    /// would wait for a worker that is about to go.
+    fn next(&mut self) -> Option<Box<dyn Job>> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        let job = state.waiting.pop_front();
+        if job.is_none() {
+            self.count_out(&mut state);
+        }
+        job
+    }
+
+    fn count_out(&mut self, state: &mut State) {
+        if std::mem::take(&mut self.counted) {
+            state.running -= 1;
+            if state.running == 0 {
+                self.shared.idle.notify_all();
+            }
         }
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.running -= 1;
-        if state.running == 0 {
-            self.0.idle.notify_all();
-        }
+        let shared = Arc::clone(&self.shared);
+        self.count_out(&mut shared.state());
     }
 }
