@@ -17,6 +17,10 @@ use crate::{HealthReport, KeyFilter, KeyHandle, KeyRequest, KmsError, SignReques
 /// How long a request may take unless the client says otherwise: 5 s.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
 
+/// The longest deadline that a request carries; the service's own limit is never longer. Durations
+/// beyond what a clock can count mean "no hurry" and must not be the caller's panic.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The way for a service to use keys. Cloneable; several requests may be under way at once.
 ///
 /// Every request carries a deadline that holds on this side too: a service that is stopped, stuck
@@ -285,7 +289,7 @@ impl KmsApi {
         request: impl FnOnce(Reply<T>) -> Request,
         accepted_and_late: KmsError,
     ) -> Result<T, KmsError> {
-        let time = deadline.unwrap_or(self.deadline);
+        let time = deadline.unwrap_or(self.deadline).min(LONGEST_DEADLINE);
         let (reply, answer) = oneshot::channel();
         let message = KmsMessage {
             caller: self.caller.clone(),
