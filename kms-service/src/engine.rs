@@ -158,8 +158,7 @@ impl Engine {
                     self.registry.len(),
                     Arc::clone(&self.counters),
                 );
-                self.runtime
-                    .spawn(async move { reply.send(Ok(report.await)) });
+                self.remote.run(reply, report);
             }
         }
     }
@@ -398,8 +397,14 @@ impl Drop for Engine {
         let farewell = async {
             // Whoever waits for these learns that the outcome is unknown.
             self.lifecycle.shutdown().await;
-            let close = self.backends.values().map(|open| open.backend.close());
-            tokio::time::timeout(FAREWELL, futures::future::join_all(close)).await
+            let close = self.backends.values();
+            let close = close.map(|open| lifecycle::guarded(&self.counters, open.backend.close()));
+            let good_bye = async {
+                // What still asks a backend holds on to it.
+                self.remote.ended().await;
+                futures::future::join_all(close).await
+            };
+            tokio::time::timeout(FAREWELL, good_bye).await
         };
         let lanes = &self.lanes;
         let finish = || {

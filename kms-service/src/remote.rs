@@ -12,6 +12,7 @@ use tracing::Instrument;
 use crate::KmsError;
 use crate::job::Ticket;
 use crate::lifecycle::guarded;
+use crate::message::Reply;
 
 /// How many requests may be under way at one remote backend.
 const CONCURRENCY: usize = 64;
@@ -78,8 +79,31 @@ impl RemoteTasks {
         self.runtime.spawn(task.instrument(span));
     }
 
+    /// Does `work` and answers, for as long as anybody waits for it.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        mut reply: Reply<T>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) {
+        let mut stopped = self.stop.subscribe();
+        self.runtime.spawn(async move {
+            let answer = tokio::select! {
+                answer = work => Ok(answer),
+                _ = stopped.wait_for(|stopped| *stopped) => Err(KmsError::Stopped),
+                () = reply.closed() => return,
+            };
+            drop(reply.send(answer));
+        });
+    }
+
     /// Has every task answer [`KmsError::Stopped`] and give up its work.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Waits until every task has let go of what it worked with.
+    pub(crate) async fn ended(&self) {
+        // Each task holds a receiver to its end.
+        self.stop.closed().await;
     }
 }
