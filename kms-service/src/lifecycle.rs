@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::FutureExt;
-use kms_backend::{Backend, BackendError, IfMissing, KeyInfo, KeySpec, Operation, RegisteredKey};
+use kms_backend::{
+    Backend, BackendError, Failure, IfMissing, KeyInfo, KeySpec, KeyState, Operation, RegisteredKey,
+};
 use kms_keys::{KeyId, KeyType};
 
 use crate::counters::CounterSet;
 use crate::message::{Change, Reply};
-use crate::registry::check_answer;
+use crate::registry::{check_answer, check_info};
 use crate::{Caller, KmsError};
 
 /// A request to load or change a key, waiting for its turn.
@@ -61,6 +63,19 @@ impl Change {
             Self::CancelDelete => Operation::CancelDelete,
         }
     }
+
+    /// Whether a key may be in this state once it has been changed.
+    fn leads_to(self, state: KeyState) -> bool {
+        let pending = matches!(state, KeyState::PendingDeletion { .. });
+        match self {
+            Self::Rotate => true,
+            Self::Disable => state != KeyState::Active,
+            Self::Enable => state == KeyState::Active,
+            Self::ScheduleDelete { .. } => pending,
+            // Some places leave a key disabled then.
+            Self::CancelDelete => !pending,
+        }
+    }
 }
 
 /// Registers `spec` with `backend` and checks what it answers.
@@ -97,7 +112,7 @@ pub(crate) async fn change(
             }
             Change::CancelDelete => Done::Changed(backend.cancel_delete(id).await?),
         };
-        check_change(&current, &done)?;
+        check_change(&current, change, &done)?;
         Ok(done)
     });
     changed
@@ -105,14 +120,25 @@ pub(crate) async fn change(
         .map_err(|error| KmsError::from_backend(id, error))
 }
 
-/// The key must be the one that was to be changed, and what signs must be what was announced.
-fn check_change(current: &KeyInfo, done: &Done) -> Result<(), BackendError> {
+/// The key must be the one that was to be changed, what signs must be what was announced, and the
+/// change must have been made.
+fn check_change(current: &KeyInfo, change: Change, done: &Done) -> Result<(), BackendError> {
     let mut expected = KeySpec::new(current.id.clone(), current.key_type);
     match done {
         Done::Registered { key, .. } | Done::Rotated(key) => check_answer(&expected, key),
         Done::Changed(info) => {
             expected.public_key = Some(current.public_key.clone());
-            crate::registry::check_info(&expected, info)
+            check_info(&expected, info)?;
+            if change.leads_to(info.state) {
+                Ok(())
+            } else {
+                Err(BackendError::Corrupt(Failure::new(format!(
+                    "the backend was to {} key {}, and says that it is {}",
+                    change.operation(),
+                    info.id,
+                    info.state
+                ))))
+            }
         }
     }
 }
