@@ -33,7 +33,13 @@ pub(crate) struct Ticket<T> {
 impl<T> Ticket<T> {
     /// Gives out `answer` – or, if a key was disabled meanwhile, that instead of what was made.
     pub(crate) fn answer(self, answer: Result<T, KmsError>) {
-        let Self { keys, reply, .. } = self;
+        let Self {
+            mut keys, reply, ..
+        } = self;
+        // Each gate once: whoever waits to close it lets nobody in any more, also not somebody who is
+        // inside already, and each would wait for the other.
+        keys.sort_by(|a, b| a.id.cmp(&b.id));
+        keys.dedup_by(|a, b| a.id == b.id);
         let inside: Result<Vec<_>, _> = keys.iter().map(|key| key.gate.enter(&key.id)).collect();
         // A caller that has gone since doesn't want to know.
         drop(match inside {
