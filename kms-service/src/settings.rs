@@ -254,16 +254,16 @@ impl KeyCheck<'_> {
                 let parsed = PublicKey::from_hex(key_type, &hex);
                 let parsed =
                     parsed.map_err(|error| format!("no {key_type} public key in hex: {error}"));
-                Some(self.take("public_key", parsed)?)
+                self.take("public_key", parsed).map(Some)
             }
-            _ => None,
+            _ => Some(None),
         };
         let schemes = self.schemes(section.schemes, key_type?, backend.as_ref())?;
 
         let mut spec = KeySpec::new(self.id.clone()?, key_type?);
         spec.if_missing = section.if_missing;
         spec.source = source;
-        spec.public_key = public_key;
+        spec.public_key = public_key?;
         spec.schemes = schemes;
         spec.callers = callers?;
         Some(DeclaredKey {
