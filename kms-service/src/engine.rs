@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tracing::{Instrument, Span};
 
 use crate::counters::CounterSet;
+use crate::farewell::wait_at_most;
 use crate::lane::Lanes;
 use crate::lifecycle::{self, Done, Finished, Pending, What};
 use crate::message::{Change, KmsMessage, Reply, Request};
@@ -394,23 +395,20 @@ impl Drop for Engine {
         for pending in self.serial.drain() {
             drop(pending.reply.send(Err(KmsError::Stopped)));
         }
-        let farewell = async {
-            // Whoever waits for these learns that the outcome is unknown.
-            self.lifecycle.shutdown().await;
+        let mut finish = || {
+            self.lanes.close();
+            // For backends that use the runtime when they close.
+            let _inside = self.runtime.enter();
+            // Whoever waits for these learns that the outcome is unknown. What still asks a backend
+            // holds on to it.
+            let idle = wait_at_most(FAREWELL, async {
+                self.lifecycle.shutdown().await;
+                self.remote.ended().await;
+            });
             let close = self.backends.values();
             let close = close.map(|open| lifecycle::guarded(&self.counters, open.backend.close()));
-            let good_bye = async {
-                // What still asks a backend holds on to it.
-                self.remote.ended().await;
-                futures::future::join_all(close).await
-            };
-            tokio::time::timeout(FAREWELL, good_bye).await
-        };
-        let lanes = &self.lanes;
-        let finish = || {
-            lanes.close();
-            if self.runtime.block_on(farewell).is_err() {
-                tracing::warn!("a backend took more than {FAREWELL:?} to close; left behind");
+            if !wait_at_most(FAREWELL, futures::future::join_all(close)) || !idle {
+                tracing::warn!("a backend took more than {FAREWELL:?} to let go; left behind");
             }
         };
         match Handle::try_current().map(|current| current.runtime_flavor()) {

@@ -14,6 +14,7 @@ mod api;
 mod counters;
 mod engine;
 mod error;
+mod farewell;
 mod gate;
 mod handle;
 mod health;
