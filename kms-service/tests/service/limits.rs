@@ -1,0 +1,270 @@
+//! What is not accepted, and answers that are lost – and that the next good request works.
+
+use std::time::Duration;
+
+use kms_backend::PageRequest;
+use kms_keys::KeyType;
+use kms_service::{KeyFilter, KeyRequest, KmsError};
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+fn keys() -> Value {
+    json!([
+        { "id": "good", "type": "ed25519" },
+        { "id": "slow", "type": "ed25519" },
+        { "id": "far", "type": "ed25519" },
+        { "id": "bls", "type": "bls12-381" }
+    ])
+}
+
+async fn node(limits: Value) -> TestNode {
+    let script = Script::default();
+    script.remote(&id("far"));
+    TestNode::started_with(keys(), limits, &script).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_service_answers_what_it_had_with_stopped() {
+    let node = node(json!({})).await;
+    let api = node.api().await;
+    node.script.when(Act::Sign(id("far")), Does::Stuck);
+    let stuck = sent(api.sign(&id("far"), "m")).await;
+    node.script.seen(Act::Sign(id("far")), 1).await;
+    node.stop().await;
+    let stopped = stuck.await.unwrap_err();
+    assert!(matches!(stopped, KmsError::Stopped), "{stopped:?}");
+    assert!(stopped.is_retryable());
+    node.start().await.unwrap();
+    works(&api).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_lane_says_when_to_try_again() {
+    let node = node(json!({ "queue": 1 })).await;
+    let api = node.api().await;
+    let busy = occupy(&node, &api, &id("slow")).await;
+    let waiting = sent(api.sign(&id("slow"), "waits")).await;
+    let refused = api.sign(&id("good"), "one too many").await.unwrap_err();
+    assert!(refused.is_retryable());
+    let KmsError::Overloaded { retry_after } = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(retry_after > Duration::ZERO);
+
+    node.script.all_right();
+    for request in busy {
+        request.await.unwrap();
+    }
+    waiting.await.unwrap();
+    works(&api).await;
+    assert_eq!(api.health().await.unwrap().counters.overloaded, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remote_backend_has_a_bound_of_its_own() {
+    let node = node(json!({})).await;
+    let api = node.api().await;
+    node.script.when(Act::Sign(id("far")), Does::Stuck);
+    let mut busy = Vec::new();
+    // The bound is the service's own; that there is one is what counts.
+    let refused = loop {
+        assert!(busy.len() < 10_000, "no bound");
+        let mut request = Box::pin(async { api.sign(&id("far"), "m").await });
+        let done = node.script.count(&Act::Sign(id("far"))) + 1;
+        tokio::select! {
+            answer = &mut request => break answer.unwrap_err(),
+            () = node.script.seen(Act::Sign(id("far")), done) => busy.push(request),
+        }
+    };
+    assert!(
+        matches!(refused, KmsError::Overloaded { .. }),
+        "{refused:?}"
+    );
+    works(&api).await;
+    node.script.all_right();
+    for request in busy {
+        request.await.unwrap();
+    }
+    api.sign(&id("far"), "m").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lifecycle_operations_wait_in_a_bounded_queue() {
+    let node = node(json!({ "queue": 1 })).await;
+    let api = node.api().await;
+    node.script.when(Act::Change(id("good")), Does::Stuck);
+    let good = id("good");
+    let running = sent(api.rotate(&good)).await;
+    let waiting = sent(api.rotate(&good)).await;
+    for refused in [api.rotate(&good).await, api.rotate(&id("slow")).await] {
+        assert_refused!(refused, KmsError::Overloaded { .. });
+    }
+    node.script.all_right();
+    assert_eq!(running.await.unwrap().version, 2);
+    assert_eq!(waiting.await.unwrap().version, 3);
+    works(&api).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_deadline_holds_whatever_the_service_does() {
+    let node = node(json!({})).await;
+    let api = node.api().await;
+    node.script.when(Act::Sign(id("far")), Does::Stuck);
+    let short = Duration::from_millis(20);
+    let late = api.sign(&id("far"), "m").deadline(short).await;
+    assert_refused!(late, KmsError::DeadlineExceeded);
+    let hurried = api.clone().with_deadline(short);
+    let late = hurried.sign_many(&id("far"), None, vec![vec![1]]).await;
+    assert_refused!(late, KmsError::DeadlineExceeded);
+    works(&api).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_services_own_limit_cuts_longer_deadlines() {
+    let node = node(json!({ "deadline": "2s" })).await;
+    let api = node.api().await;
+    node.script.when(Act::Sign(id("far")), Does::Stuck);
+    let late = api
+        .sign(&id("far"), "m")
+        .deadline(Duration::from_secs(600))
+        .await
+        .unwrap_err();
+    assert!(matches!(late, KmsError::DeadlineExceeded), "{late:?}");
+    assert!(late.is_retryable());
+    works(&api).await;
+    assert_eq!(api.health().await.unwrap().counters.expired, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shortest_and_the_longest_deadline_are_deadlines_too() {
+    let node = node(json!({})).await;
+    let api = node.api().await;
+    let none = api.clone().with_deadline(Duration::ZERO);
+    for _ in 0..100 {
+        match none.sign(&id("good"), "m").await {
+            Ok(_) | Err(KmsError::DeadlineExceeded) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    works(&api.clone().with_deadline(Duration::MAX)).await;
+    api.sign(&id("good"), "m")
+        .deadline(Duration::MAX)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_is_measured() {
+    let node = node(json!({ "queue": 4, "message_bytes": 64 })).await;
+    let api = node.api().await;
+    let (good, bls) = (id("good"), id("bls"));
+
+    api.sign(&good, vec![0; 64]).await.unwrap();
+    let refused = api.sign(&good, vec![0; 65]).await;
+    assert_refused!(
+        refused,
+        KmsError::TooLarge {
+            found: 65,
+            limit: 64,
+            ..
+        }
+    );
+    works(&api).await;
+
+    assert_eq!(
+        api.sign_many(&good, None, vec![vec![]; 4])
+            .await
+            .unwrap()
+            .len(),
+        4
+    );
+    let refused = api.sign_many(&good, None, vec![vec![]; 5]).await;
+    assert_refused!(
+        refused,
+        KmsError::TooLarge {
+            found: 5,
+            limit: 4,
+            ..
+        }
+    );
+    let one_of_two = api
+        .sign_many(&good, None, vec![vec![0; 65], vec![]])
+        .await
+        .unwrap();
+    assert!(
+        matches!(one_of_two[0], Err(KmsError::TooLarge { .. })),
+        "{one_of_two:?}"
+    );
+    assert!(one_of_two[1].is_ok());
+    works(&api).await;
+
+    api.execute(&good, "x25519", vec![9; 32]).await.unwrap();
+    let refused = api.execute(&good, "x25519", vec![9; 65]).await;
+    assert_refused!(
+        refused,
+        KmsError::TooLarge {
+            found: 65,
+            limit: 64,
+            ..
+        }
+    );
+    works(&api).await;
+
+    let five = vec![bls.clone(); 5];
+    let refused = api.sign_aggregate(&five, "m").await;
+    assert_refused!(
+        refused,
+        KmsError::TooLarge {
+            found: 5,
+            limit: 4,
+            ..
+        }
+    );
+    let refused = api.sign_aggregate(&[bls], vec![0; 65]).await.unwrap_err();
+    assert!(!refused.is_retryable());
+    assert_eq!(
+        refused.to_string(),
+        "the message is too large: 65, expected at most 64"
+    );
+    works(&api).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_not_answered_in_time_has_an_unknown_outcome() {
+    let node = node(json!({})).await;
+    let api = node.api().await;
+    node.script.when(Act::Register(id("new")), Does::Stuck);
+    let hurried = api.clone().with_deadline(Duration::from_millis(20));
+    let lost = hurried
+        .register(KeyRequest::new("new", KeyType::Ed25519))
+        .await
+        .unwrap_err();
+    assert!(matches!(lost, KmsError::AnswerLost), "{lost:?}");
+    assert!(!lost.is_retryable());
+    works(&api).await;
+    let all = api
+        .list(KeyFilter::default(), PageRequest::first(9))
+        .await
+        .unwrap();
+    assert_eq!(all.keys.len(), 4);
+
+    // The backend is at it again, so that the key is there in the end.
+    node.script.all_right();
+    let key = api
+        .register(KeyRequest::new("new", KeyType::Ed25519))
+        .await
+        .unwrap();
+    key.sign("m").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_gives_a_stuck_change_up_and_goes_on_with_the_key() {
+    let node = node(json!({ "deadline": "2s" })).await;
+    let api = node.api().await;
+    node.script.when(Act::Change(id("good")), Does::Stuck);
+    assert_refused!(api.rotate(&id("good")).await, KmsError::AnswerLost);
+    node.script.all_right();
+    api.rotate(&id("good")).await.unwrap();
+    works(&api).await;
+}
