@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ pub(crate) fn wait_at_most(limit: Duration, work: impl Future) -> bool {
     let mut context = Context::from_waker(&waker);
     let mut work = pin!(work);
     loop {
-        if let Poll::Ready(_) = work.as_mut().poll(&mut context) {
+        if work.as_mut().poll(&mut context).is_ready() {
             return true;
         }
         let left = until.saturating_duration_since(Instant::now());
