@@ -61,7 +61,13 @@ pub(super) async fn sign(
         Signer::Local(local) => {
             let (local, message) = (Arc::clone(local), message.to_vec());
             let (sender, answer) = oneshot::channel();
-            std::thread::spawn(move || drop(sender.send(local.sign(scheme, &message))));
+            std::thread::spawn(move || {
+                let signed = local.sign(scheme, &message);
+                // Before the answer: whoever has it may close the backend, and a signer that is
+                // still there would keep it open.
+                drop(local);
+                drop(sender.send(signed));
+            });
             answer.await.unwrap_or_else(|_| {
                 Err(BackendError::Unavailable(Failure::new(
                     "the signer panicked",
