@@ -44,7 +44,7 @@ pub enum EnvironmentError {
 /// # Errors
 /// [`EnvironmentError`] if other threads are running already, or if that can't be told; nothing
 /// has been changed then.
-pub fn take<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), EnvironmentError> {
+pub fn take(names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), EnvironmentError> {
     let threads = std::fs::read_dir("/proc/self/task")
         .map_err(EnvironmentError::NoProc)?
         .count();
@@ -52,6 +52,7 @@ pub fn take<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), Environm
         return Err(EnvironmentError::Threads { threads });
     }
     for name in names {
+        let name = name.as_ref();
         if let Ok(c_name) = CString::new(name)
             && !name.is_empty()
             && !name.contains('=')

@@ -56,11 +56,7 @@ impl KmsApi {
         S: ServiceData<Message = KmsMessage>,
     {
         let relay = handle.relay::<S>().await.map_err(|_| KmsError::Stopped)?;
-        Ok(Self {
-            relay,
-            caller: caller_of::<C, _>(handle),
-            deadline: DEFAULT_DEADLINE,
-        })
+        Ok(Self { relay, caller: caller_of::<C, _>(handle), deadline: DEFAULT_DEADLINE })
     }
 
     /// The same client with another deadline for its requests. The service cuts what it gets to its
@@ -79,18 +75,9 @@ impl KmsApi {
     /// [`KmsError::InvalidKeyId`], [`KmsError::CallerNotAllowed`], [`KmsError::Backend`], and what
     /// any request can meet.
     pub async fn register(&self, request: KeyRequest) -> Result<KeyHandle, KmsError> {
-        let KeyRequest {
-            id,
-            key_type,
-            if_missing,
-        } = request;
+        let KeyRequest { id, key_type, if_missing } = request;
         let id = KeyId::new(id)?;
-        let send = |reply| Request::Register {
-            id,
-            key_type,
-            if_missing,
-            reply,
-        };
+        let send = |reply| Request::Register { id, key_type, if_missing, reply };
         let info = self.change(send).await?;
         Ok(KeyHandle::new(self.clone(), info))
     }
@@ -117,12 +104,7 @@ impl KmsApi {
     /// # Errors
     /// What any request can meet.
     pub async fn list(&self, filter: KeyFilter, page: PageRequest) -> Result<KeyPage, KmsError> {
-        self.ask(None, |reply| Request::List {
-            filter,
-            page,
-            reply,
-        })
-        .await
+        self.ask(None, |reply| Request::List { filter, page, reply }).await
     }
 
     /// Signs `message` with the key's current version under its type's default scheme, unless the
@@ -149,13 +131,8 @@ impl KmsApi {
         scheme: Option<SigningScheme>,
         messages: Vec<Vec<u8>>,
     ) -> Result<Vec<Result<Signature, KmsError>>, KmsError> {
-        let order = SignManyOrder {
-            id: id.clone(),
-            scheme,
-            messages,
-        };
-        self.ask(None, |reply| Request::SignMany(order, reply))
-            .await
+        let order = SignManyOrder { id: id.clone(), scheme, messages };
+        self.ask(None, |reply| Request::SignMany(order, reply)).await
     }
 
     /// Signs `message` with each of these BLS keys under the proof-of-possession ciphersuite, and
@@ -171,12 +148,7 @@ impl KmsApi {
         message: impl Into<Vec<u8>>,
     ) -> Result<AggregateSignature, KmsError> {
         let (ids, message) = (ids.to_vec(), message.into());
-        self.ask(None, |reply| Request::SignAggregate {
-            ids,
-            message,
-            reply,
-        })
-        .await
+        self.ask(None, |reply| Request::SignAggregate { ids, message, reply }).await
     }
 
     /// Runs the operator called `operator` on the key's secret. The output is at most as long as the
@@ -193,13 +165,7 @@ impl KmsApi {
         input: impl Into<Vec<u8>>,
     ) -> Result<SecretBytes, KmsError> {
         let (id, operator, input) = (id.clone(), operator.to_owned(), input.into());
-        self.ask(None, |reply| Request::Execute {
-            id,
-            operator,
-            input,
-            reply,
-        })
-        .await
+        self.ask(None, |reply| Request::Execute { id, operator, input, reply }).await
     }
 
     /// Makes a new version of the key the current one.
@@ -257,14 +223,12 @@ impl KmsApi {
         order: SignOrder,
         deadline: Option<Duration>,
     ) -> Result<Signature, KmsError> {
-        self.ask(deadline, |reply| Request::Sign(order, reply))
-            .await
+        self.ask(deadline, |reply| Request::Sign(order, reply)).await
     }
 
     async fn change_key(&self, id: &KeyId, change: Change) -> Result<KeyInfo, KmsError> {
         let id = id.clone();
-        self.change(|reply| Request::Change { id, change, reply })
-            .await
+        self.change(|reply| Request::Change { id, change, reply }).await
     }
 
     /// Sends what can be repeated without harm: running out of time is just that.
@@ -273,8 +237,7 @@ impl KmsApi {
         deadline: Option<Duration>,
         request: impl FnOnce(Reply<T>) -> Request,
     ) -> Result<T, KmsError> {
-        self.send(deadline, request, KmsError::DeadlineExceeded)
-            .await
+        self.send(deadline, request, KmsError::DeadlineExceeded).await
     }
 
     /// Sends what may change something: once accepted, running out of time leaves the outcome
@@ -299,10 +262,7 @@ impl KmsApi {
         };
         let mut accepted = false;
         let outcome = tokio::time::timeout(time, async {
-            self.relay
-                .send(message)
-                .await
-                .map_err(|_| KmsError::Stopped)?;
+            self.relay.send(message).await.map_err(|_| KmsError::Stopped)?;
             accepted = true;
             answer.await.unwrap_or(Err(KmsError::AnswerLost))
         })

@@ -142,10 +142,7 @@ impl KmsError {
     /// A backend's answer to an operation on the key `id`.
     pub(crate) fn from_backend(id: &KeyId, error: BackendError) -> Self {
         match error {
-            BackendError::Unsupported(operation) => Self::Unsupported {
-                id: id.clone(),
-                operation,
-            },
+            BackendError::Unsupported(operation) => Self::Unsupported { id: id.clone(), operation },
             other => Self::Backend(other),
         }
     }
@@ -160,21 +157,9 @@ mod tests {
     #[test]
     fn what_was_not_accepted_can_be_tried_again_unless_it_is_too_large() {
         assert!(KmsError::Stopped.is_retryable());
-        assert!(
-            KmsError::Overloaded {
-                retry_after: Duration::ZERO
-            }
-            .is_retryable()
-        );
+        assert!(KmsError::Overloaded { retry_after: Duration::ZERO }.is_retryable());
         assert!(KmsError::DeadlineExceeded.is_retryable());
-        assert!(
-            !KmsError::TooLarge {
-                what: "x",
-                found: 2,
-                limit: 1
-            }
-            .is_retryable()
-        );
+        assert!(!KmsError::TooLarge { what: "x", found: 2, limit: 1 }.is_retryable());
     }
 
     #[test]
@@ -193,13 +178,7 @@ mod tests {
     #[test]
     fn a_version_is_named_only_if_one_was_asked_for() {
         let id = KeyId::new("a/b").unwrap();
-        let text = |version| {
-            KmsError::NotFound {
-                id: id.clone(),
-                version,
-            }
-            .to_string()
-        };
+        let text = |version| KmsError::NotFound { id: id.clone(), version }.to_string();
         assert_eq!(text(None), "there is no key a/b");
         assert_eq!(text(Some(2)), "there is no key a/b version 2");
     }

@@ -51,13 +51,8 @@ mod tests {
         assert!(gate.enter(&id).is_ok());
         gate.set(KeyState::Disabled);
         assert!(matches!(gate.enter(&id), Err(KmsError::Disabled { .. })));
-        gate.set(KeyState::PendingDeletion {
-            not_before: SystemTime::UNIX_EPOCH,
-        });
-        assert!(matches!(
-            gate.enter(&id),
-            Err(KmsError::PendingDeletion { .. })
-        ));
+        gate.set(KeyState::PendingDeletion { not_before: SystemTime::UNIX_EPOCH });
+        assert!(matches!(gate.enter(&id), Err(KmsError::PendingDeletion { .. })));
         gate.set(KeyState::Active);
         assert!(gate.enter(&id).is_ok());
     }

@@ -39,24 +39,14 @@ pub(crate) async fn report(
             let health = match tokio::time::timeout(PATIENCE, answer).await {
                 Ok(Ok(health)) => health,
                 Ok(Err(_)) => Health::new(HealthLevel::Failed, "panicked when asked"),
-                Err(_) => Health::new(
-                    HealthLevel::Failed,
-                    format!("no answer within {PATIENCE:?}"),
-                ),
+                Err(_) => {
+                    Health::new(HealthLevel::Failed, format!("no answer within {PATIENCE:?}"))
+                }
             };
             (name, health)
         }
     });
     let backends: BTreeMap<_, _> = futures::future::join_all(asked).await.into_iter().collect();
-    let level = backends
-        .values()
-        .map(|health| health.level)
-        .max()
-        .unwrap_or(HealthLevel::Ok);
-    HealthReport {
-        level,
-        backends,
-        keys,
-        counters: counters.snapshot(),
-    }
+    let level = backends.values().map(|health| health.level).max().unwrap_or(HealthLevel::Ok);
+    HealthReport { level, backends, keys, counters: counters.snapshot() }
 }

@@ -33,9 +33,7 @@ pub(crate) struct Ticket<T> {
 impl<T> Ticket<T> {
     /// Gives out `answer` – or, if a key was disabled meanwhile, that instead of what was made.
     pub(crate) fn answer(self, answer: Result<T, KmsError>) {
-        let Self {
-            mut keys, reply, ..
-        } = self;
+        let Self { mut keys, reply, .. } = self;
         // Each gate once: whoever waits to close it lets nobody in any more, also not somebody who is
         // inside already, and each would wait for the other.
         keys.sort_by(|a, b| a.id.cmp(&b.id));

@@ -80,13 +80,7 @@ impl Lane {
             closed: AtomicBool::new(false),
         };
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Self {
-            shared: Arc::new(shared),
-            runtime,
-            capacity,
-            threads,
-            typical,
-        }
+        Self { shared: Arc::new(shared), runtime, capacity, threads, typical }
     }
 
     fn submit(&self, job: Box<dyn Job>) {
@@ -95,7 +89,9 @@ impl Lane {
             drop(state);
             return job.refuse(KmsError::Stopped);
         }
-        if state.waiting.len() >= self.capacity {
+        // What a thread is about to take doesn't wait.
+        let free = self.threads - state.running;
+        if state.waiting.len() >= self.capacity + free {
             let rounds = u32::try_from(state.waiting.len() / self.threads).unwrap_or(u32::MAX);
             drop(state);
             let retry_after = self.typical.saturating_mul(rounds.max(1));
@@ -123,11 +119,7 @@ impl Lane {
     fn wait_until_idle(&self) {
         let mut state = self.shared.state();
         while state.running > 0 {
-            state = self
-                .shared
-                .idle
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.shared.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -152,10 +144,7 @@ struct Worker {
 impl Worker {
     /// A worker that has been counted in.
     fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            counted: true,
-        }
+        Self { shared, counted: true }
     }
 
     fn run(mut self) {

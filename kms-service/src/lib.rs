@@ -6,11 +6,11 @@
 //! signing, by [operators](Operators) that are named where the node is put together.
 //!
 //! The path of a request, in file names: `api` makes a `message`, which crosses the relay to the
-//! `service` loop; the loop's `engine` asks the `registry` what is allowed, and hands the work to a
-//! `lane` (local signing), to `remote` (a signer elsewhere) or to `lifecycle` (whatever changes
-//! keys). The answer goes straight back through the message's reply channel.
+//! `service` loop; the loop's `engine` asks the `registry` what is allowed, and `sign` hands the work
+//! to a `lane` (local signing) or to `remote` (a signer elsewhere). What changes keys takes `turns`. The answer goes straight back through the message's reply channel.
 
 mod api;
+mod check;
 mod counters;
 mod engine;
 mod error;
@@ -28,11 +28,13 @@ mod operators;
 mod registry;
 mod remote;
 mod request;
+mod section;
 mod serial;
 mod service;
 mod settings;
 mod sign;
 mod startup;
+mod turns;
 
 pub use api::{AggregateSignature, DEFAULT_DEADLINE, KmsApi};
 pub use counters::Counters;
@@ -45,6 +47,7 @@ pub use list::KeyFilter;
 pub use message::{Caller, KmsMessage};
 pub use operators::{NoOperators, Operators, ShippedOperators};
 pub use request::{KeyRequest, SignRequest};
+pub use section::{KeySection, KmsSection};
 pub use service::KmsService;
-pub use settings::{DeclaredKey, KmsSection, KmsSettings, SettingsError, SettingsProblem};
+pub use settings::{DeclaredKey, KmsSettings, SettingsError, SettingsProblem};
 pub use startup::{StartupError, StartupFailure};

@@ -28,26 +28,20 @@ pub(crate) struct Pending {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum What {
-    Register {
-        key_type: KeyType,
-        if_missing: IfMissing,
-    },
+    Register { key_type: KeyType, if_missing: IfMissing },
     Change(Change),
 }
 
 /// What a backend has done.
 pub(crate) struct Finished {
     pub(crate) id: KeyId,
-    pub(crate) reply: Reply<KeyInfo>,
+    /// `None` if the caller has been told already that the answer is lost.
+    pub(crate) reply: Option<Reply<KeyInfo>>,
     pub(crate) outcome: Result<Done, KmsError>,
 }
 
 pub(crate) enum Done {
-    Registered {
-        spec: Box<KeySpec>,
-        backend: String,
-        key: RegisteredKey,
-    },
+    Registered { spec: Box<KeySpec>, backend: String, key: RegisteredKey },
     Rotated(RegisteredKey),
     Changed(KeyInfo),
 }
@@ -89,9 +83,7 @@ pub(crate) async fn register(
         check_answer(spec, &key)?;
         Ok(key)
     });
-    registered
-        .await?
-        .map_err(|error| KmsError::from_backend(&spec.id, error))
+    registered.await?.map_err(|error| KmsError::from_backend(&spec.id, error))
 }
 
 /// Has `backend` change the key described by `current`, and checks what it answers.
@@ -115,9 +107,7 @@ pub(crate) async fn change(
         check_change(&current, change, &done)?;
         Ok(done)
     });
-    changed
-        .await?
-        .map_err(|error| KmsError::from_backend(id, error))
+    changed.await?.map_err(|error| KmsError::from_backend(id, error))
 }
 
 /// The key must be the one that was to be changed, what signs must be what was announced, and the

@@ -49,18 +49,12 @@ impl Limits {
             problems.push(("queue", format!("{} is not 1 to 65536", self.queue)));
         }
         if !(1..=64 * 1024 * 1024).contains(&self.message_bytes) {
-            problems.push((
-                "message_bytes",
-                format!("{} is not 1 to 64MiB", self.message_bytes),
-            ));
+            problems.push(("message_bytes", format!("{} is not 1 to 64MiB", self.message_bytes)));
         }
         let day = Duration::from_secs(24 * 60 * 60);
         for (field, value) in [("deadline", self.deadline), ("startup", self.startup)] {
             if value.is_zero() || value > day {
-                problems.push((
-                    field,
-                    format!("{value:?} is not above zero and up to a day"),
-                ));
+                problems.push((field, format!("{value:?} is not above zero and up to a day")));
             }
         }
         problems
@@ -117,10 +111,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_its_default() {
-        assert_eq!(
-            serde_json::from_str::<Limits>("{}").unwrap(),
-            Limits::default()
-        );
+        assert_eq!(serde_json::from_str::<Limits>("{}").unwrap(), Limits::default());
     }
 
     #[test]
@@ -145,9 +136,7 @@ mod tests {
             (r#"{"queue": "many"}"#, "usize"),
             (r#"{"que": 1}"#, "unknown field `que`"),
         ] {
-            let error = serde_json::from_str::<Limits>(json)
-                .unwrap_err()
-                .to_string();
+            let error = serde_json::from_str::<Limits>(json).unwrap_err().to_string();
             assert!(error.contains(expected), "{json}: {error}");
         }
     }
@@ -160,11 +149,7 @@ mod tests {
             deadline: Duration::ZERO,
             startup: Duration::MAX,
         };
-        let fields: Vec<_> = limits
-            .problems()
-            .into_iter()
-            .map(|(field, _)| field)
-            .collect();
+        let fields: Vec<_> = limits.problems().into_iter().map(|(field, _)| field).collect();
         assert_eq!(fields, ["queue", "message_bytes", "deadline", "startup"]);
         assert!(Limits::default().problems().is_empty());
     }

@@ -30,8 +30,6 @@ impl KeyFilter {
 
     pub(crate) fn matches(&self, key: &KeyInfo) -> bool {
         key.id.as_str().starts_with(&self.prefix)
-            && self
-                .key_type
-                .is_none_or(|key_type| key_type == key.key_type)
+            && self.key_type.is_none_or(|key_type| key_type == key.key_type)
     }
 }

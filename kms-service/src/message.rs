@@ -50,42 +50,15 @@ pub struct KmsMessage {
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, KmsError>>;
 
 pub(crate) enum Request {
-    Register {
-        id: KeyId,
-        key_type: KeyType,
-        if_missing: IfMissing,
-        reply: Reply<KeyInfo>,
-    },
-    KeyInfo {
-        id: KeyId,
-        reply: Reply<KeyInfo>,
-    },
-    List {
-        filter: KeyFilter,
-        page: PageRequest,
-        reply: Reply<KeyPage>,
-    },
+    Register { id: KeyId, key_type: KeyType, if_missing: IfMissing, reply: Reply<KeyInfo> },
+    KeyInfo { id: KeyId, reply: Reply<KeyInfo> },
+    List { filter: KeyFilter, page: PageRequest, reply: Reply<KeyPage> },
     Sign(SignOrder, Reply<Signature>),
     SignMany(SignManyOrder, Reply<Vec<Result<Signature, KmsError>>>),
-    SignAggregate {
-        ids: Vec<KeyId>,
-        message: Vec<u8>,
-        reply: Reply<AggregateSignature>,
-    },
-    Execute {
-        id: KeyId,
-        operator: String,
-        input: Vec<u8>,
-        reply: Reply<SecretBytes>,
-    },
-    Change {
-        id: KeyId,
-        change: Change,
-        reply: Reply<KeyInfo>,
-    },
-    Health {
-        reply: Reply<HealthReport>,
-    },
+    SignAggregate { ids: Vec<KeyId>, message: Vec<u8>, reply: Reply<AggregateSignature> },
+    Execute { id: KeyId, operator: String, input: Vec<u8>, reply: Reply<SecretBytes> },
+    Change { id: KeyId, change: Change, reply: Reply<KeyInfo> },
+    Health { reply: Reply<HealthReport> },
 }
 
 /// One message to be signed.

@@ -51,10 +51,7 @@ impl OperatorTable {
         let mut table = BTreeMap::new();
         for operator in operators {
             let name = operator.name();
-            let entry = OperatorEntry {
-                key_type: operator.key_type(),
-                operator,
-            };
+            let entry = OperatorEntry { key_type: operator.key_type(), operator };
             if table.insert(name, entry).is_some() {
                 return Err(name);
             }

@@ -43,23 +43,11 @@ impl Registry {
     pub(crate) fn admit(&mut self, spec: KeySpec, backend: String, key: RegisteredKey) {
         let RegisteredKey { info, signer, .. } = key;
         let gate = Arc::new(Gate::new(info.state));
-        self.keys.insert(
-            spec.id.clone(),
-            Entry {
-                spec,
-                backend,
-                info,
-                signer,
-                gate,
-            },
-        );
+        self.keys.insert(spec.id.clone(), Entry { spec, backend, info, signer, gate });
     }
 
     pub(crate) fn get(&self, id: &KeyId) -> Result<&Entry, KmsError> {
-        self.keys.get(id).ok_or_else(|| KmsError::NotFound {
-            id: id.clone(),
-            version: None,
-        })
+        self.keys.get(id).ok_or_else(|| KmsError::NotFound { id: id.clone(), version: None })
     }
 
     /// The key, if `caller` may use it at all, whatever its state.
@@ -68,10 +56,7 @@ impl Registry {
         if entry.spec.allows_caller(caller.as_str()) {
             Ok(entry)
         } else {
-            Err(KmsError::CallerNotAllowed {
-                id: id.clone(),
-                caller: caller.clone(),
-            })
+            Err(KmsError::CallerNotAllowed { id: id.clone(), caller: caller.clone() })
         }
     }
 
@@ -100,16 +85,10 @@ impl Registry {
         let entry = self.get(id)?;
         let scheme = scheme.unwrap_or_else(|| usable.key_type.default_scheme());
         if !entry.spec.allows_scheme(scheme) {
-            return Err(KmsError::SchemeNotAllowed {
-                id: id.clone(),
-                scheme,
-            });
+            return Err(KmsError::SchemeNotAllowed { id: id.clone(), scheme });
         }
         if version.is_some_and(|version| version != entry.info.version) {
-            return Err(KmsError::NotFound {
-                id: id.clone(),
-                version,
-            });
+            return Err(KmsError::NotFound { id: id.clone(), version });
         }
         Ok((usable, scheme))
     }
@@ -126,14 +105,8 @@ impl Registry {
     }
 
     pub(crate) fn list(&self, filter: &KeyFilter, page: &PageRequest) -> KeyPage {
-        let keys = self
-            .keys
-            .range::<KeyId, _>((page.start(), Bound::Unbounded));
-        KeyPage::collect(
-            page,
-            keys.map(|(_, entry)| &entry.info)
-                .filter(|key| filter.matches(key)),
-        )
+        let keys = self.keys.range::<KeyId, _>((page.start(), Bound::Unbounded));
+        KeyPage::collect(page, keys.map(|(_, entry)| &entry.info).filter(|key| filter.matches(key)))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -146,10 +119,7 @@ impl Usable {
     pub(crate) fn local(&self, operation: Operation) -> Result<Arc<dyn LocalSigner>, KmsError> {
         match &self.signer {
             Signer::Local(signer) => Ok(Arc::clone(signer)),
-            Signer::Remote(_) => Err(KmsError::Unsupported {
-                id: self.id.clone(),
-                operation,
-            }),
+            Signer::Remote(_) => Err(KmsError::Unsupported { id: self.id.clone(), operation }),
         }
     }
 }
@@ -168,11 +138,7 @@ impl Entry {
         if found == expected {
             Ok(self)
         } else {
-            Err(KmsError::TypeMismatch {
-                id: self.info.id.clone(),
-                expected,
-                found,
-            })
+            Err(KmsError::TypeMismatch { id: self.info.id.clone(), expected, found })
         }
     }
 }
@@ -261,10 +227,7 @@ mod tests {
         spec.public_key = Some(right.info.public_key.clone());
         check_answer(&spec, &right).unwrap();
         let refused = check_answer(&spec, &key(&spec)).unwrap_err();
-        assert!(
-            matches!(refused, BackendError::WrongSecret(_)),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, BackendError::WrongSecret(_)), "{refused:?}");
     }
 
     #[test]
@@ -275,10 +238,7 @@ mod tests {
         assert!(registry.usable(&caller("Identity"), &id("a")).is_ok());
         for name in ["Proposer", "identity", ""] {
             let refused = registry.usable(&caller(name), &id("a")).err().unwrap();
-            assert!(
-                matches!(refused, KmsError::CallerNotAllowed { .. }),
-                "{refused:?}"
-            );
+            assert!(matches!(refused, KmsError::CallerNotAllowed { .. }), "{refused:?}");
         }
     }
 
@@ -286,9 +246,7 @@ mod tests {
     fn only_listed_schemes_may_sign() {
         let mut spec = KeySpec::new(id("a"), KeyType::Bls12381);
         let signing = |spec: &KeySpec, scheme| {
-            registry(spec)
-                .for_signing(&caller("X"), &id("a"), scheme, None)
-                .map(|(_, s)| s)
+            registry(spec).for_signing(&caller("X"), &id("a"), scheme, None).map(|(_, s)| s)
         };
         assert_eq!(signing(&spec, None).unwrap(), SigningScheme::BlsPop);
         // The proof of possession belongs to the ciphersuite.
@@ -298,16 +256,9 @@ mod tests {
 
         spec.schemes = BTreeSet::from([SigningScheme::BlsBasic]);
         assert!(signing(&spec, Some(SigningScheme::BlsBasic)).is_ok());
-        for scheme in [
-            None,
-            Some(SigningScheme::BlsPop),
-            Some(SigningScheme::BlsPopProve),
-        ] {
+        for scheme in [None, Some(SigningScheme::BlsPop), Some(SigningScheme::BlsPopProve)] {
             let refused = signing(&spec, scheme).unwrap_err();
-            assert!(
-                matches!(refused, KmsError::SchemeNotAllowed { .. }),
-                "{refused:?}"
-            );
+            assert!(matches!(refused, KmsError::SchemeNotAllowed { .. }), "{refused:?}");
         }
     }
 
@@ -332,9 +283,7 @@ mod tests {
         registry.update(&id("a"), info.clone(), None);
         let refused = registry.usable(&caller("X"), &id("a")).err().unwrap();
         assert!(matches!(refused, KmsError::Disabled { .. }));
-        info.state = KeyState::PendingDeletion {
-            not_before: SystemTime::UNIX_EPOCH,
-        };
+        info.state = KeyState::PendingDeletion { not_before: SystemTime::UNIX_EPOCH };
         registry.update(&id("a"), info, None);
         let refused = registry.usable(&caller("X"), &id("a")).err().unwrap();
         assert!(matches!(refused, KmsError::PendingDeletion { .. }));
@@ -351,10 +300,7 @@ mod tests {
         let filter = KeyFilter::default().prefix("a/");
         let first = registry.list(&filter, &PageRequest::first(2));
         assert_eq!(first.keys.len(), 2);
-        let next = PageRequest {
-            after: first.next,
-            limit: 2,
-        };
+        let next = PageRequest { after: first.next, limit: 2 };
         let second = registry.list(&filter, &next);
         assert_eq!(second.keys.len(), 1);
         assert_eq!(second.keys[0].id, id("a/3"));

@@ -30,11 +30,7 @@ pub(crate) struct RemoteTasks {
 impl RemoteTasks {
     pub(crate) fn new<'a>(backends: impl Iterator<Item = &'a String>, runtime: &Handle) -> Self {
         let free = backends.map(|name| (name.clone(), Arc::new(Semaphore::new(CONCURRENCY))));
-        Self {
-            free: free.collect(),
-            stop: watch::Sender::new(false),
-            runtime: runtime.clone(),
-        }
+        Self { free: free.collect(), stop: watch::Sender::new(false), runtime: runtime.clone() }
     }
 
     /// Does `work` at the backend called `backend` and answers, for as long as anybody waits for it.
@@ -52,9 +48,7 @@ impl RemoteTasks {
         };
         let Ok(permit) = Arc::clone(free).try_acquire_owned() else {
             ticket.counters.overloaded.increment();
-            return ticket.answer(Err(KmsError::Overloaded {
-                retry_after: RETRY_AFTER,
-            }));
+            return ticket.answer(Err(KmsError::Overloaded { retry_after: RETRY_AFTER }));
         };
         let mut stopped = self.stop.subscribe();
         let span = ticket.span.clone();
@@ -62,6 +56,8 @@ impl RemoteTasks {
             let mut ticket = ticket;
             let (deadline, counters) = (ticket.deadline, Arc::clone(&ticket.counters));
             let answer = tokio::select! {
+                // What the work makes of its deadline itself counts before the deadline.
+                biased;
                 answer = guarded(&counters, work) => answer.and_then(|answer| answer),
                 _ = stopped.wait_for(|stopped| *stopped) => Err(KmsError::Stopped),
                 () = ticket.reply.closed() => {

@@ -22,11 +22,7 @@ impl KeyRequest {
     /// A key that must be there. An id that is none is refused when the request is made
     /// ([`KmsError::InvalidKeyId`]).
     pub fn new(id: impl Into<String>, key_type: KeyType) -> Self {
-        Self {
-            id: id.into(),
-            key_type,
-            if_missing: IfMissing::Fail,
-        }
+        Self { id: id.into(), key_type, if_missing: IfMissing::Fail }
     }
 
     /// What to do if there is no such key.
@@ -48,17 +44,8 @@ pub struct SignRequest<'a> {
 
 impl<'a> SignRequest<'a> {
     pub(crate) fn new(api: &'a KmsApi, id: &KeyId, message: Vec<u8>) -> Self {
-        let order = SignOrder {
-            id: id.clone(),
-            scheme: None,
-            version: None,
-            message,
-        };
-        Self {
-            api,
-            order,
-            deadline: None,
-        }
+        let order = SignOrder { id: id.clone(), scheme: None, version: None, message };
+        Self { api, order, deadline: None }
     }
 
     /// Signs under this scheme instead of the key type's default.

@@ -26,11 +26,7 @@ pub(crate) enum Turn<T> {
 
 impl<T> Serial<T> {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self {
-            busy: HashMap::new(),
-            waiting: 0,
-            capacity,
-        }
+        Self { busy: HashMap::new(), waiting: 0, capacity }
     }
 
     pub(crate) fn begin(&mut self, key: &KeyId, operation: T) -> Turn<T> {

@@ -75,10 +75,7 @@ where
             // A target of its own: who prints the returned report can leave it out of the log.
             tracing::error!(target: "kms_service::startup", "{report}");
         })?;
-        tracing::info!(
-            keys = engine.registry.len(),
-            "key management service started"
-        );
+        tracing::info!(keys = engine.registry.len(), "key management service started");
         Ok(Self {
             inbound: resources.inbound_relay,
             status: resources.status_updater,

@@ -1,6 +1,7 @@
 //! From a request that uses a secret to a job: what is checked before a lane gets to see it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use kms_backend::{BackendError, LocalSigner, Operation, RemoteSigner, Signer};
 use kms_keys::{Bls12381Signature, KeyId, KeyType, Signature, SigningScheme};
@@ -18,12 +19,7 @@ type Outcomes = Vec<Result<Signature, KmsError>>;
 
 impl Engine {
     pub(crate) fn sign(&self, envelope: Envelope, order: SignOrder, reply: Reply<Signature>) {
-        let SignOrder {
-            id,
-            scheme,
-            version,
-            message,
-        } = order;
+        let SignOrder { id, scheme, version, message } = order;
         let signing = self.signing(&envelope.caller, &id, scheme, version);
         let checked = signing.and_then(|(key, scheme)| {
             self.check_message(scheme, &message)?;
@@ -38,9 +34,7 @@ impl Engine {
         match signer {
             Signer::Local(signer) => self.lanes.submit(
                 key_type,
-                Task::boxed(ticket, move |_| {
-                    signer.sign(scheme, &message).map_err(of_signer)
-                }),
+                Task::boxed(ticket, move |_| signer.sign(scheme, &message).map_err(of_signer)),
             ),
             Signer::Remote(signer) => self.remote.spawn(&backend, ticket, async move {
                 signer.sign(scheme, &message).await.map_err(of_signer)
@@ -54,11 +48,7 @@ impl Engine {
         order: SignManyOrder,
         reply: Reply<Outcomes>,
     ) {
-        let SignManyOrder {
-            id,
-            scheme,
-            messages,
-        } = order;
+        let SignManyOrder { id, scheme, messages } = order;
         let checked = self
             .check_count("the number of messages", messages.len())
             .and_then(|()| self.signing(&envelope.caller, &id, scheme, None));
@@ -66,6 +56,7 @@ impl Engine {
             Ok(checked) => checked,
             Err(error) => return drop(reply.send(Err(error))),
         };
+        let deadline = envelope.deadline;
         // A message that can't be signed doesn't keep the others from being signed.
         let messages: Vec<_> = messages
             .into_iter()
@@ -81,7 +72,7 @@ impl Engine {
                 }),
             ),
             Signer::Remote(signer) => self.remote.spawn(&backend, ticket, async move {
-                Ok(sign_each_remotely(&*signer, scheme, messages).await)
+                Ok(sign_each_remotely(&*signer, scheme, messages, deadline).await)
             }),
         }
     }
@@ -93,13 +84,11 @@ impl Engine {
         message: Vec<u8>,
         reply: Reply<AggregateSignature>,
     ) {
-        let checked = self
-            .aggregating(&envelope.caller, ids, &message)
-            .and_then(|keys| {
-                let signers = keys.iter().map(|key| key.local(Operation::Aggregate));
-                let signers = signers.collect::<Result<Vec<_>, _>>()?;
-                Ok((keys, signers))
-            });
+        let checked = self.aggregating(&envelope.caller, ids, &message).and_then(|keys| {
+            let signers = keys.iter().map(|key| key.local(Operation::Aggregate));
+            let signers = signers.collect::<Result<Vec<_>, _>>()?;
+            Ok((keys, signers))
+        });
         let (keys, signers) = match checked {
             Ok(checked) => checked,
             Err(error) => return drop(reply.send(Err(error))),
@@ -107,9 +96,7 @@ impl Engine {
         let ticket = self.ticket(envelope, keys, reply);
         self.lanes.submit(
             KeyType::Bls12381,
-            Task::boxed(ticket, move |interrupt| {
-                aggregate(&signers, &message, interrupt)
-            }),
+            Task::boxed(ticket, move |interrupt| aggregate(&signers, &message, interrupt)),
         );
     }
 
@@ -123,8 +110,7 @@ impl Engine {
     ) {
         let executing = self.executing(&envelope.caller, id, operator, input.len());
         let checked = executing.and_then(|(key, operator)| {
-            key.local(Operation::Execute)
-                .map(|signer| (key, signer, operator))
+            key.local(Operation::Execute).map(|signer| (key, signer, operator))
         });
         let (key, signer, operator) = match checked {
             Ok(checked) => checked,
@@ -132,10 +118,8 @@ impl Engine {
         };
         let key_type = key.key_type;
         let ticket = self.ticket(envelope, vec![key], reply);
-        self.lanes.submit(
-            key_type,
-            Task::boxed(ticket, move |_| run(&*operator, &*signer, &input)),
-        );
+        self.lanes
+            .submit(key_type, Task::boxed(ticket, move |_| run(&*operator, &*signer, &input)));
     }
 
     fn signing(
@@ -155,18 +139,13 @@ impl Engine {
         message: &[u8],
     ) -> Result<Vec<Usable>, KmsError> {
         if ids.is_empty() {
-            return Err(KmsError::InvalidInput {
-                expected: "expected at least one key".into(),
-            });
+            return Err(KmsError::InvalidInput { expected: "expected at least one key".into() });
         }
         self.check_count("the number of keys", ids.len())?;
         self.check_message(SigningScheme::BlsPop, message)?;
         let keys = ids.iter().map(|id| {
-            self.registry
-                .permitted(caller, id)?
-                .expect_type(KeyType::Bls12381)?;
-            self.signing(caller, id, Some(SigningScheme::BlsPop), None)
-                .map(|(key, _)| key)
+            self.registry.permitted(caller, id)?.expect_type(KeyType::Bls12381)?;
+            self.signing(caller, id, Some(SigningScheme::BlsPop), None).map(|(key, _)| key)
         });
         keys.collect()
     }
@@ -179,12 +158,9 @@ impl Engine {
         input: usize,
     ) -> Result<(Usable, Arc<dyn Operator>), KmsError> {
         let key = self.registry.usable(caller, id)?;
-        let entry = self
-            .operators
-            .get(operator)
-            .ok_or_else(|| KmsError::UnknownOperator {
-                name: operator.chars().take(64).collect(),
-            })?;
+        let entry = self.operators.get(operator).ok_or_else(|| KmsError::UnknownOperator {
+            name: operator.chars().take(64).collect(),
+        })?;
         self.registry.get(id)?.expect_type(entry.key_type)?;
         self.check_size("the input", input)?;
         Ok((key, Arc::clone(&entry.operator)))
@@ -213,22 +189,12 @@ impl Engine {
 
     fn ticket<T>(&self, envelope: Envelope, keys: Vec<Usable>, reply: Reply<T>) -> Ticket<T> {
         let Envelope { deadline, span, .. } = envelope;
-        Ticket {
-            deadline,
-            span,
-            counters: Arc::clone(&self.counters),
-            keys,
-            reply,
-        }
+        Ticket { deadline, span, counters: Arc::clone(&self.counters), keys, reply }
     }
 }
 
 fn at_most(what: &'static str, found: usize, limit: usize) -> Result<(), KmsError> {
-    if found > limit {
-        Err(KmsError::TooLarge { what, found, limit })
-    } else {
-        Ok(())
-    }
+    if found > limit { Err(KmsError::TooLarge { what, found, limit }) } else { Ok(()) }
 }
 
 fn of_signer(error: BackendError) -> KmsError {
@@ -252,11 +218,19 @@ async fn sign_each_remotely(
     signer: &dyn RemoteSigner,
     scheme: SigningScheme,
     messages: Vec<Result<Vec<u8>, KmsError>>,
+    deadline: Instant,
 ) -> Outcomes {
     let mut outcomes = Vec::with_capacity(messages.len());
     for message in messages {
         outcomes.push(match message {
-            Ok(message) => signer.sign(scheme, &message).await.map_err(of_signer),
+            Ok(_) if deadline <= Instant::now() => Err(KmsError::DeadlineExceeded),
+            Ok(message) => {
+                let signed = signer.sign(scheme, &message);
+                match tokio::time::timeout_at(deadline.into(), signed).await {
+                    Ok(signed) => signed.map_err(of_signer),
+                    Err(_) => Err(KmsError::DeadlineExceeded),
+                }
+            }
             Err(error) => Err(error),
         });
     }
@@ -271,10 +245,7 @@ fn aggregate(
     let mut signatures = Vec::with_capacity(signers.len());
     for signer in signers {
         interrupt.check()?;
-        match signer
-            .sign(SigningScheme::BlsPop, message)
-            .map_err(of_signer)?
-        {
+        match signer.sign(SigningScheme::BlsPop, message).map_err(of_signer)? {
             Signature::Bls12381(signature) => signatures.push(signature),
             _ => return Err(KmsError::Internal),
         }
@@ -282,10 +253,7 @@ fn aggregate(
     let signature = Bls12381Signature::aggregate(&signatures).map_err(|_| KmsError::Internal)?;
     Ok(AggregateSignature {
         signature: Signature::Bls12381(signature),
-        public_keys: signers
-            .iter()
-            .map(|signer| signer.public_key().clone())
-            .collect(),
+        public_keys: signers.iter().map(|signer| signer.public_key().clone()).collect(),
     })
 }
 
@@ -298,14 +266,9 @@ fn run(
 ) -> Result<SecretBytes, KmsError> {
     let limit = operator.max_output();
     let mut out = Zeroizing::new(Vec::with_capacity(limit));
-    signer
-        .execute(operator, input, &mut out)
-        .map_err(KmsError::Operator)?;
+    signer.execute(operator, input, &mut out).map_err(KmsError::Operator)?;
     if out.len() > limit {
-        tracing::error!(
-            operator = operator.name(),
-            "the operator gave more than it promises"
-        );
+        tracing::error!(operator = operator.name(), "the operator gave more than it promises");
         return Err(KmsError::Internal);
     }
     Ok(SecretBytes::from_slice(&out))

@@ -79,35 +79,24 @@ pub(crate) async fn start<B: BackendSettings, O: Operators>(
     for (name, capabilities, opened) in join_all(opening).await {
         match opened {
             Ok(backend) => {
-                backends.insert(
-                    name.clone(),
-                    OpenBackend {
-                        backend,
-                        capabilities,
-                    },
-                );
+                backends.insert(name.clone(), OpenBackend { backend, capabilities });
             }
             Err(cause) => {
-                failures.push(StartupFailure {
-                    key: None,
-                    backend: name.clone(),
-                    cause,
-                });
+                failures.push(StartupFailure { key: None, backend: name.clone(), cause });
             }
         }
     }
 
     let registering = settings.keys().iter().map(|declared| {
-        let backend = backends
-            .get(&declared.backend)
-            .map(|open| Arc::clone(&open.backend));
+        let backend = backends.get(&declared.backend).map(|open| Arc::clone(&open.backend));
         let counters = &counters;
         async move {
             let outcome = match backend {
                 Some(backend) => register(counters, &*backend, declared, until, limit).await,
-                None => Err(KmsError::Backend(BackendError::Unavailable(Failure::new(
-                    format!("its backend {} could not be opened", declared.backend),
-                )))),
+                None => Err(KmsError::Backend(BackendError::Unavailable(Failure::new(format!(
+                    "its backend {} could not be opened",
+                    declared.backend
+                ))))),
             };
             (declared, outcome)
         }
@@ -127,19 +116,8 @@ pub(crate) async fn start<B: BackendSettings, O: Operators>(
     drop(outcomes);
 
     let limits = settings.limits().clone();
-    let engine = Engine::new(
-        registry,
-        backends,
-        operators,
-        limits,
-        counters,
-        runtime.clone(),
-    );
-    if failures.is_empty() {
-        Ok(engine)
-    } else {
-        Err(StartupError::Failures(failures))
-    }
+    let engine = Engine::new(registry, backends, operators, limits, counters, runtime.clone());
+    if failures.is_empty() { Ok(engine) } else { Err(StartupError::Failures(failures)) }
 }
 
 async fn register(
@@ -150,9 +128,7 @@ async fn register(
     limit: Duration,
 ) -> Result<RegisteredKey, KmsError> {
     let registered = lifecycle::register(counters, backend, &declared.spec);
-    timeout_at(until, registered)
-        .await
-        .unwrap_or_else(|_| Err(too_late(limit)))
+    timeout_at(until, registered).await.unwrap_or_else(|_| Err(too_late(limit)))
 }
 
 fn too_late(limit: Duration) -> KmsError {
@@ -173,9 +149,7 @@ impl fmt::Display for StartupError {
             }
             Self::Failures(failures) => {
                 f.write_str("the key management service can't start")?;
-                failures
-                    .iter()
-                    .try_for_each(|failure| write!(f, "\n  {failure}"))
+                failures.iter().try_for_each(|failure| write!(f, "\n  {failure}"))
             }
         }
     }

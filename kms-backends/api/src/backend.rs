@@ -21,6 +21,12 @@ pub trait BackendSettings: DeserializeOwned + Clone + Debug + Send + Sync + 'sta
     /// What a backend with these settings can do. Touches nothing.
     fn capabilities(&self) -> Capabilities;
 
+    /// The environment variables with secrets that [`open`](Self::open) will read: a node takes them
+    /// out of the environment before any thread starts.
+    fn env_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Opens the backend.
     ///
     /// # Errors
@@ -42,10 +48,7 @@ pub struct OpenContext {
 impl OpenContext {
     /// A context for the backend called `name`, with relative paths taken from `base_dir`.
     pub fn new(name: impl Into<String>, base_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            name: name.into(),
-            base_dir: base_dir.into(),
-        }
+        Self { name: name.into(), base_dir: base_dir.into() }
     }
 }
 

@@ -66,10 +66,9 @@ impl Capabilities {
     /// the given `source` rule and `operations`.
     #[must_use]
     pub fn software(source: SourceUse, operations: impl IntoIterator<Item = Operation>) -> Self {
-        let keys = KeyType::ALL.iter().map(|&key_type| KeyCapability {
-            key_type,
-            schemes: key_type.schemes().to_vec(),
-        });
+        let keys = KeyType::ALL
+            .iter()
+            .map(|&key_type| KeyCapability { key_type, schemes: key_type.schemes().to_vec() });
         Self::new(keys, source, operations)
     }
 
@@ -89,10 +88,7 @@ impl Capabilities {
     /// The schemes that a key of this type can sign under; empty if the type has no place here.
     #[must_use]
     pub fn schemes(&self, key_type: KeyType) -> &[SigningScheme] {
-        self.keys
-            .iter()
-            .find(|key| key.key_type == key_type)
-            .map_or(&[], |key| &key.schemes)
+        self.keys.iter().find(|key| key.key_type == key_type).map_or(&[], |key| &key.schemes)
     }
 }
 

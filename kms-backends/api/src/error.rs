@@ -45,10 +45,7 @@ pub struct Failure {
 impl Failure {
     /// A failure described by `what`.
     pub fn new(what: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            cause: None,
-        }
+        Self { what: what.into(), cause: None }
     }
 
     /// A failure described by `what` with another error below it.
@@ -56,10 +53,7 @@ impl Failure {
         what: impl Into<String>,
         cause: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self {
-            what: what.into(),
-            cause: Some(cause.into()),
-        }
+        Self { what: what.into(), cause: Some(cause.into()) }
     }
 }
 
@@ -124,18 +118,13 @@ impl fmt::Display for Failure {
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Failure")
-            .field("what", &self.what)
-            .field("cause", &self.cause)
-            .finish()
+        f.debug_struct("Failure").field("what", &self.what).field("cause", &self.cause).finish()
     }
 }
 
 impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.cause
-            .as_ref()
-            .map(|cause| &**cause as &(dyn Error + 'static))
+        self.cause.as_ref().map(|cause| &**cause as &(dyn Error + 'static))
     }
 }
 
@@ -147,13 +136,7 @@ mod tests {
     fn only_what_passes_by_itself_is_retryable() {
         let failure = || Failure::new("x");
         assert!(BackendError::Unavailable(failure()).is_retryable());
-        assert!(
-            BackendError::Throttled {
-                failure: failure(),
-                retry_after: None
-            }
-            .is_retryable()
-        );
+        assert!(BackendError::Throttled { failure: failure(), retry_after: None }.is_retryable());
         for error in [
             BackendError::NotFound(failure()),
             BackendError::AlreadyExists(failure()),
@@ -172,9 +155,6 @@ mod tests {
         let error = BackendError::Denied(Failure::because("no entry", fmt::Error));
         assert_eq!(error.to_string(), "no entry");
         assert!(error.source().is_some_and(|cause| cause.is::<fmt::Error>()));
-        assert_eq!(
-            ErrorChain(&error).to_string(),
-            format!("no entry: {}", fmt::Error)
-        );
+        assert_eq!(ErrorChain(&error).to_string(), format!("no entry: {}", fmt::Error));
     }
 }

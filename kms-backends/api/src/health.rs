@@ -28,18 +28,12 @@ impl Health {
     /// All is well.
     #[must_use]
     pub fn ok() -> Self {
-        Self {
-            level: HealthLevel::Ok,
-            reasons: Vec::new(),
-        }
+        Self { level: HealthLevel::Ok, reasons: Vec::new() }
     }
 
     /// A level with one reason.
     pub fn new(level: HealthLevel, reason: impl Into<String>) -> Self {
-        Self {
-            level,
-            reasons: vec![reason.into()],
-        }
+        Self { level, reasons: vec![reason.into()] }
     }
 }
 

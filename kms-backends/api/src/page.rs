@@ -34,9 +34,7 @@ impl PageRequest {
     /// Where in a sorted map this page begins.
     #[must_use]
     pub fn start(&self) -> Bound<&KeyId> {
-        self.after
-            .as_ref()
-            .map_or(Bound::Unbounded, Bound::Excluded)
+        self.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded)
     }
 }
 

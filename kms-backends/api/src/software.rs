@@ -18,10 +18,7 @@ impl SoftwareSigner {
     /// A signer for `key`.
     #[must_use]
     pub fn new(key: SecretKey) -> Self {
-        Self {
-            public_key: key.public_key(),
-            key,
-        }
+        Self { public_key: key.public_key(), key }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kms_backend::PageRequest;
+use kms_backend::{KeyState, PageRequest};
 use kms_keys::KeyType;
 use kms_service::{KeyFilter, KeyRequest, KmsError};
 use serde_json::{Value, json};
@@ -115,7 +115,11 @@ async fn a_clients_deadline_holds_whatever_the_service_does() {
     let late = api.sign(&id("far"), "m").deadline(short).await;
     assert_refused!(late, KmsError::DeadlineExceeded);
     let hurried = api.clone().with_deadline(short);
-    let late = hurried.sign_many(&id("far"), None, vec![vec![1]]).await;
+    // The service cuts the messages off at the same moment: either answer may come first.
+    let late = match hurried.sign_many(&id("far"), None, vec![vec![1]]).await {
+        Ok(mut outcomes) => outcomes.remove(0).map(drop),
+        Err(error) => Err(error),
+    };
     assert_refused!(late, KmsError::DeadlineExceeded);
     works(&api).await;
 }
@@ -267,4 +271,32 @@ async fn the_service_gives_a_stuck_change_up_and_goes_on_with_the_key() {
     node.script.all_right();
     api.rotate(&id("good")).await.unwrap();
     works(&api).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_comes_too_late_for_its_caller_is_taken_in_all_the_same() {
+    let node = node(json!({})).await;
+    let api = node.api().await;
+    node.script.when(Act::Change(id("good")), Does::Stuck);
+    let hurried = api.clone().with_deadline(Duration::from_secs(2));
+    assert_refused!(hurried.disable(&id("good")).await, KmsError::AnswerLost);
+    assert_eq!(node.script.count(&Act::Change(id("good"))), 1);
+    node.script.all_right();
+    // Waits for its turn behind the change.
+    let key = api.register(KeyRequest::new("good", KeyType::Ed25519)).await.unwrap();
+    assert_eq!(key.info().state, KeyState::Disabled);
+    assert_refused!(key.sign("m").await, KmsError::Disabled { .. });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_messages_for_a_remote_key_are_cut_off_one_by_one() {
+    let node = node(json!({ "deadline": "200ms" })).await;
+    let api = node.api().await;
+    node.script.when(Act::Sign(id("far")), Does::Stuck);
+    let outcomes = api.sign_many(&id("far"), None, vec![vec![1]; 3]).await.unwrap();
+    assert_eq!(outcomes.len(), 3);
+    for outcome in outcomes {
+        assert_refused!(outcome, KmsError::DeadlineExceeded);
+    }
+    assert_eq!(node.script.count(&Act::Sign(id("far"))), 1, "the others were not begun");
 }

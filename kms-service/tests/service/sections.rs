@@ -39,7 +39,7 @@ fn a_good_section_is_read_field_by_field() {
         settings.backends().keys().collect::<Vec<_>>(),
         ["all", "ed", "files"]
     );
-    assert_eq!(settings.env_names().collect::<Vec<_>>(), ["E"]);
+    assert_eq!(settings.env_names(), ["E"]);
     let limits = settings.limits();
     assert_eq!((limits.queue, limits.message_bytes), (7, 1024));
     assert_eq!(

@@ -11,11 +11,9 @@ pub(super) async fn checks<F: Fixture>(suite: &mut Suite<F>) {
         let key_type = capability.key_type;
         for limit in [1, 2, 1000] {
             suite
-                .check(
-                    CheckKind::List,
-                    format!("pages of {limit}"),
-                    move |f| async move { pages(&*f, key_type, limit).await },
-                )
+                .check(CheckKind::List, format!("pages of {limit}"), move |f| async move {
+                    pages(&*f, key_type, limit).await
+                })
                 .await;
         }
     }
@@ -34,23 +32,15 @@ async fn pages<F: Fixture>(fixture: &F, key_type: KeyType, limit: usize) -> Verd
     loop {
         let answer = backend.list(&request).await;
         let page = answer.map_err(|error| format!("not listed: {}", chain(&error)))?;
-        ensure(page.keys.len() <= limit, || {
-            format!("a page has {} keys", page.keys.len())
-        })?;
+        ensure(page.keys.len() <= limit, || format!("a page has {} keys", page.keys.len()))?;
         seen.extend(page.keys);
         let Some(next) = page.next else { break };
-        ensure(request.after.as_ref() < Some(&next), || {
-            "the pages don't go on".into()
-        })?;
+        ensure(request.after.as_ref() < Some(&next), || "the pages don't go on".into())?;
         request.after = Some(next);
     }
-    ensure(seen.is_sorted_by(|a, b| a.id < b.id), || {
-        "the ids are not in order".into()
-    })?;
+    ensure(seen.is_sorted_by(|a, b| a.id < b.id), || "the ids are not in order".into())?;
     for info in expected {
-        ensure(seen.contains(&info), || {
-            format!("{} is missing or differs", info.id)
-        })?;
+        ensure(seen.contains(&info), || format!("{} is missing or differs", info.id))?;
     }
     Ok(())
 }

@@ -11,11 +11,9 @@ pub(super) async fn checks<F: Fixture>(suite: &mut Suite<F>) {
         let key_type = capability.key_type;
         let kind = CheckKind::Missing;
         suite
-            .check(
-                kind,
-                format!("{key_type}: an absent key"),
-                move |f| async move { absent(&*f, key_type).await },
-            )
+            .check(kind, format!("{key_type}: an absent key"), move |f| async move {
+                absent(&*f, key_type).await
+            })
             .await;
 
         let reachable = {
@@ -30,13 +28,7 @@ pub(super) async fn checks<F: Fixture>(suite: &mut Suite<F>) {
         };
         let name = format!("{key_type}: a damaged key");
         if reachable {
-            suite
-                .check(
-                    kind,
-                    name,
-                    move |f| async move { damaged(&*f, key_type).await },
-                )
-                .await;
+            suite.check(kind, name, move |f| async move { damaged(&*f, key_type).await }).await;
         } else {
             suite.not_applicable(kind, name);
         }
@@ -52,9 +44,7 @@ async fn absent<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
         Err(other) => Err(format!("expected NotFound, got {other:?}")),
     }?;
     // The refusal leaves nothing behind that would make the next try succeed.
-    ensure(backend.register(&spec).await.is_err(), || {
-        "the second try succeeded".into()
-    })
+    ensure(backend.register(&spec).await.is_err(), || "the second try succeeded".into())
 }
 
 async fn damaged<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
@@ -75,14 +65,11 @@ async fn damaged<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
     };
     match backend.register(&provisioned.spec).await {
         Ok(_) => Err("it was registered all the same".into()),
-        Err(error) if error.is_retryable() => Err(format!(
-            "the error promises that a retry can help: {}",
-            chain(&error)
-        )),
+        Err(error) if error.is_retryable() => {
+            Err(format!("the error promises that a retry can help: {}", chain(&error)))
+        }
         Err(_) => Ok(()),
     }?;
     let answer = backend.register(&neighbour.spec).await;
-    answer
-        .map(drop)
-        .map_err(|error| format!("its neighbour went with it: {}", chain(&error)))
+    answer.map(drop).map_err(|error| format!("its neighbour went with it: {}", chain(&error)))
 }

@@ -33,11 +33,7 @@ use crate::{Backend, BackendSettings};
 /// Runs every check that the fixture's capabilities make applicable, each for no longer than
 /// `limit`. Needs a multi-thread tokio runtime.
 pub async fn run<F: Fixture>(fixture: F, limit: Duration) -> Report {
-    let mut suite = Suite {
-        fixture: Arc::new(fixture),
-        limit,
-        report: Report::default(),
-    };
+    let mut suite = Suite { fixture: Arc::new(fixture), limit, report: Report::default() };
     register::checks(&mut suite).await;
     sign::checks(&mut suite).await;
     missing::checks(&mut suite).await;

@@ -12,39 +12,29 @@ pub(super) async fn checks<F: Fixture>(suite: &mut Suite<F>) {
         let key_type = capability.key_type;
         let kind = CheckKind::Register;
         suite
-            .check(
-                kind,
-                format!("{key_type}: the answer is true"),
-                move |f| async move { answer_is_true(&*f, key_type).await },
-            )
+            .check(kind, format!("{key_type}: the answer is true"), move |f| async move {
+                answer_is_true(&*f, key_type).await
+            })
             .await;
         suite
-            .check(
-                kind,
-                format!("{key_type}: twice gives one key"),
-                move |f| async move { twice_gives_one_key(&*f, key_type).await },
-            )
+            .check(kind, format!("{key_type}: twice gives one key"), move |f| async move {
+                twice_gives_one_key(&*f, key_type).await
+            })
             .await;
         suite
-            .check(
-                kind,
-                format!("{key_type}: eight at once give one key"),
-                move |f| async move { at_once_give_one_key(f, key_type).await },
-            )
+            .check(kind, format!("{key_type}: eight at once give one key"), move |f| async move {
+                at_once_give_one_key(f, key_type).await
+            })
             .await;
         suite
-            .check(
-                kind,
-                format!("{key_type}: two ids give two keys"),
-                move |f| async move { two_ids_give_two_keys(&*f, key_type).await },
-            )
+            .check(kind, format!("{key_type}: two ids give two keys"), move |f| async move {
+                two_ids_give_two_keys(&*f, key_type).await
+            })
             .await;
         suite
-            .check(
-                kind,
-                format!("{key_type}: the longest id"),
-                move |f| async move { longest_id(&*f, key_type).await },
-            )
+            .check(kind, format!("{key_type}: the longest id"), move |f| async move {
+                longest_id(&*f, key_type).await
+            })
             .await;
     }
 }
@@ -78,34 +68,22 @@ async fn answer_is_true<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
     let id = format!("register/true-{key_type}");
     let (provisioned, key) = registered(fixture, &*backend, &id, key_type).await?;
     let info = &key.info;
-    ensure(info.id == provisioned.spec.id, || {
-        format!("it has the id {}", info.id)
-    })?;
-    ensure(info.key_type == key_type, || {
-        format!("it has the type {}", info.key_type)
-    })?;
+    ensure(info.id == provisioned.spec.id, || format!("it has the id {}", info.id))?;
+    ensure(info.key_type == key_type, || format!("it has the type {}", info.key_type))?;
     ensure(info.public_key.key_type() == key_type, || {
         format!("its public key is of type {}", info.public_key.key_type())
     })?;
-    ensure(info.state == KeyState::Active, || {
-        format!("it is {}", info.state)
-    })?;
+    ensure(info.state == KeyState::Active, || format!("it is {}", info.state))?;
     ensure(info.version >= 1, || "its version is 0".into())?;
     ensure(info.backend == fixture.context().name, || {
-        format!(
-            "it lives in {:?}, not in the backend of this name",
-            info.backend
-        )
+        format!("it lives in {:?}, not in the backend of this name", info.backend)
     })?;
     ensure(key.signer.public_key() == &info.public_key, || {
         "the signer has another public key than the answer".into()
     })?;
-    ensure(
-        provisioned
-            .public_key
-            .is_none_or(|expected| expected == info.public_key),
-        || "it isn't the key that was put there".into(),
-    )
+    ensure(provisioned.public_key.is_none_or(|expected| expected == info.public_key), || {
+        "it isn't the key that was put there".into()
+    })
 }
 
 async fn twice_gives_one_key<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
@@ -113,9 +91,7 @@ async fn twice_gives_one_key<F: Fixture>(fixture: &F, key_type: KeyType) -> Verd
     let id = format!("register/twice-{key_type}");
     let (provisioned, first) = registered(fixture, &*backend, &id, key_type).await?;
     let second = register(&*backend, &provisioned).await?;
-    ensure(first.info == second.info, || {
-        "the second answer differs from the first".into()
-    })
+    ensure(first.info == second.info, || "the second answer differs from the first".into())
 }
 
 async fn at_once_give_one_key<F: Fixture>(fixture: Arc<F>, key_type: KeyType) -> Verdict {
@@ -130,9 +106,7 @@ async fn at_once_give_one_key<F: Fixture>(fixture: Arc<F>, key_type: KeyType) ->
     for answer in futures::future::join_all(answers).await {
         let key = answer.map_err(|error| error.to_string())??;
         let public_key = first.get_or_insert_with(|| key.info.public_key.clone());
-        ensure(*public_key == key.info.public_key, || {
-            "two of them gave two keys".into()
-        })?;
+        ensure(*public_key == key.info.public_key, || "two of them gave two keys".into())?;
     }
     Ok(())
 }
@@ -144,9 +118,7 @@ async fn two_ids_give_two_keys<F: Fixture>(fixture: &F, key_type: KeyType) -> Ve
     for name in ["register/two/key", "register/two/Key", "register/two-key"] {
         let id = format!("{name}-{key_type}");
         let (_, key) = registered(fixture, &*backend, &id, key_type).await?;
-        ensure(!seen.contains(&key.info.public_key), || {
-            format!("{id} is another id's key")
-        })?;
+        ensure(!seen.contains(&key.info.public_key), || format!("{id} is another id's key"))?;
         seen.push(key.info.public_key);
     }
     Ok(())
@@ -157,7 +129,5 @@ async fn longest_id<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
     let mut id = format!("register/longest-{key_type}/");
     id.extend(std::iter::repeat_n('x', 128 - id.len()));
     let (_, key) = registered(fixture, &*backend, &id, key_type).await?;
-    ensure(key.info.id.as_str() == id, || {
-        format!("it has the id {}", key.info.id)
-    })
+    ensure(key.info.id.as_str() == id, || format!("it has the id {}", key.info.id))
 }

@@ -12,11 +12,9 @@ pub(super) async fn checks<F: Fixture>(suite: &mut Suite<F>) {
         let key_type = capability.key_type;
         let kind = CheckKind::Reopen;
         suite
-            .check(
-                kind,
-                format!("{key_type}: the same key"),
-                move |f| async move { same_key(&*f, key_type).await },
-            )
+            .check(kind, format!("{key_type}: the same key"), move |f| async move {
+                same_key(&*f, key_type).await
+            })
             .await;
     }
 }
@@ -41,10 +39,9 @@ async fn same_key<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
         let signature = sign(&after.signer, scheme, b"again")
             .await
             .map_err(|error| format!("it doesn't sign any more: {}", chain(&error)))?;
-        ensure(
-            public_key.verify(scheme, b"again", &signature).is_ok(),
-            || "what it signs doesn't verify any more".into(),
-        )?;
+        ensure(public_key.verify(scheme, b"again", &signature).is_ok(), || {
+            "what it signs doesn't verify any more".into()
+        })?;
         backend.close().await;
     }
     Ok(())

@@ -65,10 +65,7 @@ impl Report {
     ///
     /// # Panics
     /// If a check failed, or none ran.
-    #[expect(
-        clippy::panic,
-        reason = "this is the assertion that a backend's test consists of"
-    )]
+    #[expect(clippy::panic, reason = "this is the assertion that a backend's test consists of")]
     pub fn assert_conformance(&self) {
         println!("{self}");
         if self.run() == 0 {

@@ -27,23 +27,15 @@ pub(super) async fn checks<F: Fixture>(suite: &mut Suite<F>) {
                 .await;
         }
         suite
-            .check(
-                kind,
-                format!("{key_type}: another type's scheme"),
-                move |f| async move { other_types_scheme(&*f, key_type).await },
-            )
+            .check(kind, format!("{key_type}: another type's scheme"), move |f| async move {
+                other_types_scheme(&*f, key_type).await
+            })
             .await;
-        if let Some(&scheme) = capability
-            .schemes
-            .iter()
-            .find(|s| s.message_len().is_some())
-        {
+        if let Some(&scheme) = capability.schemes.iter().find(|s| s.message_len().is_some()) {
             suite
-                .check(
-                    kind,
-                    format!("{scheme}: wrong length"),
-                    move |f| async move { wrong_length(&*f, key_type, scheme).await },
-                )
+                .check(kind, format!("{scheme}: wrong length"), move |f| async move {
+                    wrong_length(&*f, key_type, scheme).await
+                })
                 .await;
         }
     }
@@ -69,9 +61,7 @@ pub(super) async fn sign(
                 drop(sender.send(signed));
             });
             answer.await.unwrap_or_else(|_| {
-                Err(BackendError::Unavailable(Failure::new(
-                    "the signer panicked",
-                )))
+                Err(BackendError::Unavailable(Failure::new("the signer panicked")))
             })
         }
     }
@@ -106,34 +96,24 @@ fn verify(
 ) -> Verdict {
     let bytes = signature.to_bytes();
     ensure(bytes.len() == scheme.signature_len(), || {
-        format!(
-            "a signature has {} bytes, expected {}",
-            bytes.len(),
-            scheme.signature_len()
-        )
+        format!("a signature has {} bytes, expected {}", bytes.len(), scheme.signature_len())
     })?;
-    ensure(
-        public_key.verify(scheme, message, signature).is_ok(),
-        || format!("the signature of {} bytes doesn't verify", message.len()),
-    )?;
-    let recoverable = matches!(
-        scheme,
-        SigningScheme::EcdsaSha256 | SigningScheme::EcdsaDigest
-    );
+    ensure(public_key.verify(scheme, message, signature).is_ok(), || {
+        format!("the signature of {} bytes doesn't verify", message.len())
+    })?;
+    let recoverable = matches!(scheme, SigningScheme::EcdsaSha256 | SigningScheme::EcdsaDigest);
     ensure(signature.recovery_id().is_some() == recoverable, || {
         "the recovery id is missing, or there is one where none belongs".into()
     })?;
     if recoverable {
-        ensure(
-            recover(scheme, message, signature).as_ref() == Some(public_key),
-            || "the recovery id gives another public key".into(),
-        )?;
+        ensure(recover(scheme, message, signature).as_ref() == Some(public_key), || {
+            "the recovery id gives another public key".into()
+        })?;
     }
     if let Some(other) = other_message(scheme, message) {
-        ensure(
-            public_key.verify(scheme, &other, signature).is_err(),
-            || "the signature verifies for another message too".into(),
-        )?;
+        ensure(public_key.verify(scheme, &other, signature).is_err(), || {
+            "the signature verifies for another message too".into()
+        })?;
     }
     Ok(())
 }
@@ -204,10 +184,9 @@ async fn wrong_length<F: Fixture>(
     let id = format!("sign/wrong-length-{scheme}");
     let (_, key) = registered(fixture, &*backend, &id, key_type).await?;
     for len in [1, 31, 33] {
-        ensure(
-            sign(&key.signer, scheme, &vec![1; len]).await.is_err(),
-            || format!("it signed {len} bytes, which {scheme} doesn't take"),
-        )?;
+        ensure(sign(&key.signer, scheme, &vec![1; len]).await.is_err(), || {
+            format!("it signed {len} bytes, which {scheme} doesn't take")
+        })?;
     }
     Ok(())
 }
