@@ -40,28 +40,17 @@ mod tests {
     #[test]
     fn the_type_picks_the_backend() {
         let backend: AnyBackend = serde_json::from_str(r#"{"type": "preload"}"#).unwrap();
-        assert_eq!(
-            backend,
-            AnyBackend::Preload(kms_backend_preload::PreloadSettings {})
-        );
+        assert_eq!(backend, AnyBackend::Preload(kms_backend_preload::PreloadSettings {}));
     }
 
     #[test]
     fn unknown_types_and_fields_are_refused_by_name() {
         for (json, expected) in [
-            (
-                r#"{"type": "floppy"}"#,
-                "unknown variant `floppy`, expected `preload`",
-            ),
-            (
-                r#"{"type": "preload", "path": "x"}"#,
-                "unknown field `path`",
-            ),
+            (r#"{"type": "floppy"}"#, "unknown variant `floppy`, expected `preload`"),
+            (r#"{"type": "preload", "path": "x"}"#, "unknown field `path`"),
             (r#"{}"#, "missing field `type`"),
         ] {
-            let error = serde_json::from_str::<AnyBackend>(json)
-                .unwrap_err()
-                .to_string();
+            let error = serde_json::from_str::<AnyBackend>(json).unwrap_err().to_string();
             assert!(error.contains(expected), "{json}: {error}");
         }
     }

@@ -34,10 +34,8 @@ impl Secp256k1SecretKey {
         message: &[u8],
         aux_rand: &[u8; 32],
     ) -> Result<Bip340Signature, SignError> {
-        let signature = self
-            .bip340()
-            .sign_raw(message, aux_rand)
-            .map_err(|_| SignError::SelfTestFailed)?;
+        let signature =
+            self.bip340().sign_raw(message, aux_rand).map_err(|_| SignError::SelfTestFailed)?;
         self.bip340()
             .verifying_key()
             .verify_raw(message, &signature)
@@ -77,16 +75,13 @@ impl Bip340Signature {
     /// [`SignatureError::OutOfRange`] if the first is not below the size of the field or the second
     /// not below the group order.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
-        let array: &[u8; 64] = bytes.try_into().map_err(|_| SignatureError::WrongLength {
-            expected: 64,
-            got: bytes.len(),
-        })?;
+        let array: &[u8; 64] = bytes
+            .try_into()
+            .map_err(|_| SignatureError::WrongLength { expected: 64, got: bytes.len() })?;
         if array.chunks(32).any(|number| number == [0; 32]) {
             return Err(SignatureError::Zero);
         }
-        schnorr::Signature::from_bytes(array)
-            .map(Self)
-            .map_err(|_| SignatureError::OutOfRange)
+        schnorr::Signature::from_bytes(array).map(Self).map_err(|_| SignatureError::OutOfRange)
     }
 
     /// The signature as 64 bytes.
@@ -113,10 +108,7 @@ mod tests {
             bytes[31] = n;
             Secp256k1SecretKey::from_bytes(&bytes).unwrap()
         });
-        assert_eq!(
-            keys.each_ref().map(|key| key.public_key().to_bytes()[0]),
-            [2, 3]
-        );
+        assert_eq!(keys.each_ref().map(|key| key.public_key().to_bytes()[0]), [2, 3]);
         keys
     }
 
@@ -124,24 +116,15 @@ mod tests {
     fn keys_of_either_parity_sign_and_verify() {
         for key in keys() {
             let signature = key.sign_bip340(b"any length").unwrap();
-            assert_eq!(
-                key.public_key().verify_bip340(b"any length", &signature),
-                Ok(())
-            );
-            assert_eq!(
-                key.public_key().verify_bip340(b"", &signature),
-                Err(VerifyError)
-            );
+            assert_eq!(key.public_key().verify_bip340(b"any length", &signature), Ok(()));
+            assert_eq!(key.public_key().verify_bip340(b"", &signature), Err(VerifyError));
         }
     }
 
     #[test]
     fn randomness_changes_the_signature_and_the_same_gives_the_same() {
         let [key, _] = keys();
-        assert_ne!(
-            key.sign_bip340(b"m").unwrap(),
-            key.sign_bip340(b"m").unwrap()
-        );
+        assert_ne!(key.sign_bip340(b"m").unwrap(), key.sign_bip340(b"m").unwrap());
         let fixed = |aux| key.sign_bip340_with_aux(b"m", &[aux; 32]).unwrap();
         assert_eq!(fixed(1), fixed(1));
         assert_ne!(fixed(1), fixed(2));
@@ -162,10 +145,7 @@ mod tests {
             bytes[half].fill(byte);
             assert_eq!(Bip340Signature::from_bytes(&bytes), Err(expected));
         }
-        let short = SignatureError::WrongLength {
-            expected: 64,
-            got: 63,
-        };
+        let short = SignatureError::WrongLength { expected: 64, got: 63 };
         assert_eq!(Bip340Signature::from_bytes(&good[1..]), Err(short));
     }
 }

@@ -52,11 +52,7 @@ pub(crate) fn outline(der: &[u8]) -> Result<Outline, KeyError> {
         return Err(KeyError::TrailingBytes);
     }
     let mut elements = SliceReader::new(outer.value()).map_err(malformed)?;
-    let mut next_tag = || {
-        AnyRef::decode(&mut elements)
-            .map(|any| any.tag())
-            .map_err(malformed)
-    };
+    let mut next_tag = || AnyRef::decode(&mut elements).map(|any| any.tag()).map_err(malformed);
     match (next_tag()?, next_tag()?) {
         (Tag::Integer, Tag::Sequence) => Ok(Outline::Private),
         (Tag::Sequence, Tag::OctetString) => Ok(Outline::EncryptedPrivate),
@@ -70,9 +66,7 @@ pub(crate) fn check_algorithm(
     key_type: KeyType,
     algorithm: AlgorithmIdentifierRef<'_>,
 ) -> Result<(), KeyError> {
-    let curve = algorithm
-        .parameters
-        .map(|any| any.decode_as::<ObjectIdentifier>());
+    let curve = algorithm.parameters.map(|any| any.decode_as::<ObjectIdentifier>());
     let (expected, fits) = match key_type {
         KeyType::Ed25519 => ("Ed25519 (1.3.101.112)", algorithm.oid == ED25519),
         KeyType::Secp256k1 => (
@@ -84,20 +78,13 @@ pub(crate) fn check_algorithm(
     if fits {
         // RFC 8410, section 3: Ed25519 has no parameters.
         let spurious = key_type == KeyType::Ed25519 && curve.is_some();
-        return if spurious {
-            Err(KeyError::MalformedDer)
-        } else {
-            Ok(())
-        };
+        return if spurious { Err(KeyError::MalformedDer) } else { Ok(()) };
     }
     let found = match curve {
         Some(Ok(curve)) if algorithm.oid == EC_PUBLIC_KEY => curve,
         _ => algorithm.oid,
     };
-    Err(KeyError::WrongAlgorithm {
-        expected,
-        found: found.to_string(),
-    })
+    Err(KeyError::WrongAlgorithm { expected, found: found.to_string() })
 }
 
 /// The document inside PEM text (RFC 7468) with this label. Text before the first line of dashes is
@@ -133,16 +120,11 @@ pub(crate) fn decode_pem(text: &[u8], label: &'static str) -> Result<SecretBytes
 /// Whether nothing follows the first closing line, if there is one.
 fn ends_at_boundary(text: &[u8]) -> bool {
     const CLOSING: &[u8] = b"-----END ";
-    let Some(start) = text
-        .windows(CLOSING.len())
-        .position(|window| window == CLOSING)
-    else {
+    let Some(start) = text.windows(CLOSING.len()).position(|window| window == CLOSING) else {
         return true;
     };
     let rest = &text[start + CLOSING.len()..];
-    rest.windows(5)
-        .position(|window| window == b"-----")
-        .is_none_or(|end| rest.len() == end + 5)
+    rest.windows(5).position(|window| window == b"-----").is_none_or(|end| rest.len() == end + 5)
 }
 
 #[cfg(test)]
@@ -160,10 +142,7 @@ mod tests {
             (&[0x30, 0], Err(KeyError::MalformedDer)),
             (&[4, 0], Err(KeyError::MalformedDer)),
             (&[], Err(KeyError::MalformedDer)),
-            (
-                &[0x30, 5, 2, 1, 0, 0x30, 0, 0],
-                Err(KeyError::TrailingBytes),
-            ),
+            (&[0x30, 5, 2, 1, 0, 0x30, 0, 0], Err(KeyError::TrailingBytes)),
         ] {
             assert_eq!(outline(der), expected, "{der:02x?}");
         }
@@ -175,10 +154,7 @@ mod tests {
             "-----BEGIN PUBLIC KEY-----\nAQID\n-----END PUBLIC KEY-----",
             "a remark\n-----BEGIN PUBLIC KEY-----\r\nAQID\r\n-----END PUBLIC KEY-----\r\n\r\n",
         ] {
-            assert_eq!(
-                decode_pem(text.as_bytes(), PUBLIC_KEY).unwrap().expose(),
-                &[1, 2, 3]
-            );
+            assert_eq!(decode_pem(text.as_bytes(), PUBLIC_KEY).unwrap().expose(), &[1, 2, 3]);
         }
     }
 
@@ -187,38 +163,25 @@ mod tests {
         for (text, expected) in [
             ("", KeyError::MalformedPem),
             ("-----BEGIN PUBLIC KEY-----\nAQID\n", KeyError::MalformedPem),
-            (
-                "-----BEGIN PUBLIC KEY-----\nAQ!D\n-----END PUBLIC KEY-----",
-                KeyError::MalformedPem,
-            ),
+            ("-----BEGIN PUBLIC KEY-----\nAQ!D\n-----END PUBLIC KEY-----", KeyError::MalformedPem),
             (
                 "-----BEGIN PUBLIC KEY-----\nAQID\n-----END PUBLIC KEY-----\nmore",
                 KeyError::TrailingBytes,
             ),
             (
                 "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----",
-                KeyError::WrongPemLabel {
-                    expected: PUBLIC_KEY,
-                    found: "CERTIFICATE",
-                },
+                KeyError::WrongPemLabel { expected: PUBLIC_KEY, found: "CERTIFICATE" },
             ),
             (
                 "-----BEGIN SOMETHING-----\nAQID\n-----END SOMETHING-----",
-                KeyError::WrongPemLabel {
-                    expected: PUBLIC_KEY,
-                    found: "another label",
-                },
+                KeyError::WrongPemLabel { expected: PUBLIC_KEY, found: "another label" },
             ),
             (
                 "-----BEGIN PRIVATE KEY-----\nAQID\n-----END PRIVATE KEY-----",
                 KeyError::PrivateKeyGiven,
             ),
         ] {
-            assert_eq!(
-                decode_pem(text.as_bytes(), PUBLIC_KEY).unwrap_err(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(decode_pem(text.as_bytes(), PUBLIC_KEY).unwrap_err(), expected, "{text}");
         }
     }
 }

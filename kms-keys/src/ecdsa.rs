@@ -24,10 +24,7 @@ impl Secp256k1SecretKey {
     #[must_use]
     pub fn sign_digest(&self, digest: &[u8; 32]) -> EcdsaSignature {
         let (signature, recovery_id) = self.ecdsa().sign_prehash_recoverable(digest);
-        EcdsaSignature {
-            signature,
-            recovery_id: Some(recovery_id),
-        }
+        EcdsaSignature { signature, recovery_id: Some(recovery_id) }
     }
 }
 
@@ -53,9 +50,7 @@ impl Secp256k1PublicKey {
         digest: &[u8; 32],
         signature: &EcdsaSignature,
     ) -> Result<(), VerifyError> {
-        self.point()
-            .verify_prehash(digest, &signature.signature)
-            .map_err(|_| VerifyError)
+        self.point().verify_prehash(digest, &signature.signature).map_err(|_| VerifyError)
     }
 }
 
@@ -76,10 +71,9 @@ impl EcdsaSignature {
     /// [`SignatureError::WrongLength`]; [`SignatureError::Zero`] or [`SignatureError::OutOfRange`] for
     /// an `r` or `s` that is not between 1 and the group order less 1; [`SignatureError::HighS`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
-        let array: &[u8; 64] = bytes.try_into().map_err(|_| SignatureError::WrongLength {
-            expected: 64,
-            got: bytes.len(),
-        })?;
+        let array: &[u8; 64] = bytes
+            .try_into()
+            .map_err(|_| SignatureError::WrongLength { expected: 64, got: bytes.len() })?;
         if array.chunks(32).any(|number| number == [0; 32]) {
             return Err(SignatureError::Zero);
         }
@@ -88,10 +82,7 @@ impl EcdsaSignature {
         if signature.normalize_s() != signature {
             return Err(SignatureError::HighS);
         }
-        Ok(Self {
-            signature,
-            recovery_id: None,
-        })
+        Ok(Self { signature, recovery_id: None })
     }
 
     /// The same signature with a recovery id, which is not checked against anything.
@@ -101,10 +92,7 @@ impl EcdsaSignature {
     pub fn with_recovery_id(self, recovery_id: u8) -> Result<Self, SignatureError> {
         let recovery_id =
             RecoveryId::from_byte(recovery_id).ok_or(SignatureError::BadRecoveryId)?;
-        Ok(Self {
-            recovery_id: Some(recovery_id),
-            ..self
-        })
+        Ok(Self { recovery_id: Some(recovery_id), ..self })
     }
 
     /// `r` ‖ `s`, 64 bytes, without the recovery id.
@@ -158,10 +146,7 @@ mod tests {
         let digest = Sha256::digest(b"message").into();
         assert_eq!(key.sign_digest(&digest), signature);
         assert_eq!(key.public_key().verify_digest(&digest, &signature), Ok(()));
-        assert_eq!(
-            key.public_key().verify_sha256(b"message", &signature),
-            Ok(())
-        );
+        assert_eq!(key.public_key().verify_sha256(b"message", &signature), Ok(()));
     }
 
     #[test]
@@ -169,16 +154,11 @@ mod tests {
         let (key, signature) = signed();
         let digest = Sha256::digest(b"message").into();
         assert_eq!(signature.recover(&digest), Ok(*key.public_key()));
-        let other = signature
-            .with_recovery_id(signature.recovery_id().unwrap() ^ 1)
-            .unwrap();
+        let other = signature.with_recovery_id(signature.recovery_id().unwrap() ^ 1).unwrap();
         assert_ne!(other.recover(&digest), Ok(*key.public_key()));
         let without = EcdsaSignature::from_bytes(&signature.to_bytes()).unwrap();
         assert_eq!(without.recover(&digest), Err(VerifyError));
-        assert_eq!(
-            signature.with_recovery_id(4),
-            Err(SignatureError::BadRecoveryId)
-        );
+        assert_eq!(signature.with_recovery_id(4), Err(SignatureError::BadRecoveryId));
     }
 
     #[test]
@@ -196,10 +176,7 @@ mod tests {
         let (_, signature) = signed();
         let (r, s) = signature.signature.split_scalars();
         let twin = k256::ecdsa::Signature::from_scalars(r, -s).unwrap();
-        assert_eq!(
-            EcdsaSignature::from_bytes(&twin.to_bytes()),
-            Err(SignatureError::HighS)
-        );
+        assert_eq!(EcdsaSignature::from_bytes(&twin.to_bytes()), Err(SignatureError::HighS));
     }
 
     #[test]

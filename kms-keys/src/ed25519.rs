@@ -51,14 +51,8 @@ impl Ed25519SecretKey {
         // Read back from its bytes, so that the test below covers the key that others will see.
         let public_key =
             Ed25519PublicKey::from_bytes(point.as_bytes()).map_err(|_| KeyError::SelfTestFailed)?;
-        let key = Self {
-            seed,
-            expanded,
-            public_key,
-        };
-        key.public_key
-            .verify(b"", &key.sign(b""))
-            .map_err(|_| KeyError::SelfTestFailed)?;
+        let key = Self { seed, expanded, public_key };
+        key.public_key.verify(b"", &key.sign(b"")).map_err(|_| KeyError::SelfTestFailed)?;
         Ok(key)
     }
 
@@ -71,11 +65,7 @@ impl Ed25519SecretKey {
     /// Signs `message`, of any length and not hashed before. The same message gives the same 64 bytes.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Ed25519Signature {
-        Ed25519Signature(raw_sign::<Sha512>(
-            &self.expanded,
-            message,
-            &self.public_key.0,
-        ))
+        Ed25519Signature(raw_sign::<Sha512>(&self.expanded, message, &self.public_key.0))
     }
 
     pub(crate) fn seed(&self) -> &[u8; 32] {
@@ -89,10 +79,7 @@ fn expand(seed: &[u8; 32]) -> Box<ExpandedSecretKey> {
     let (scalar, prefix) = hash.expose().split_at(32);
     let mut bytes = Zeroizing::new([0; 32]);
     bytes.copy_from_slice(scalar);
-    let mut expanded = Box::new(ExpandedSecretKey {
-        scalar: Scalar::ZERO,
-        hash_prefix: [0; 32],
-    });
+    let mut expanded = Box::new(ExpandedSecretKey { scalar: Scalar::ZERO, hash_prefix: [0; 32] });
     expanded.scalar = Scalar::from_bytes_mod_order(*bytes);
     expanded.hash_prefix.copy_from_slice(prefix);
     expanded
@@ -129,10 +116,9 @@ impl Ed25519PublicKey {
     /// that is not reduced or a sign that zero does not have; [`KeyError::NotInSubgroup`] for the eight
     /// points of small order, the identity among them.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
-        let array = bytes.try_into().map_err(|_| KeyError::WrongLength {
-            expected: 32,
-            got: bytes.len(),
-        })?;
+        let array = bytes
+            .try_into()
+            .map_err(|_| KeyError::WrongLength { expected: 32, got: bytes.len() })?;
         let key = VerifyingKey::from_bytes(array).map_err(|_| KeyError::NotAPoint)?;
         if key.to_edwards().compress().as_bytes() != array {
             return Err(KeyError::NonCanonical);
@@ -155,9 +141,7 @@ impl Ed25519PublicKey {
     /// # Errors
     /// [`VerifyError`], if the signature is not good.
     pub fn verify(&self, message: &[u8], signature: &Ed25519Signature) -> Result<(), VerifyError> {
-        self.0
-            .verify_strict(message, &signature.0)
-            .map_err(|_| VerifyError)
+        self.0.verify_strict(message, &signature.0).map_err(|_| VerifyError)
     }
 
     /// The X25519 public key (RFC 7748, the birational map of section 4.1) of the same secret: 32
@@ -191,10 +175,9 @@ impl Ed25519Signature {
     /// [`SignatureError::WrongLength`]; [`SignatureError::OutOfRange`] if `s` is not below the group
     /// order.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
-        let array = bytes.try_into().map_err(|_| SignatureError::WrongLength {
-            expected: 64,
-            got: bytes.len(),
-        })?;
+        let array = bytes
+            .try_into()
+            .map_err(|_| SignatureError::WrongLength { expected: 64, got: bytes.len() })?;
         let signature = ed25519_dalek::Signature::from_bytes(array);
         if bool::from(Scalar::from_canonical_bytes(*signature.s_bytes()).is_none()) {
             return Err(SignatureError::OutOfRange);
@@ -224,10 +207,7 @@ mod tests {
         for seed in [[0; 32], [7; 32], [0xff; 32]] {
             let ours = Ed25519SecretKey::from_bytes(&seed).unwrap();
             let theirs = ed25519_dalek::SigningKey::from_bytes(&seed);
-            assert_eq!(
-                ours.public_key().to_bytes(),
-                theirs.verifying_key().to_bytes()
-            );
+            assert_eq!(ours.public_key().to_bytes(), theirs.verifying_key().to_bytes());
             for message in [&b""[..], b"message"] {
                 let expected = ed25519_dalek::Signer::sign(&theirs, message).to_bytes();
                 assert_eq!(ours.sign(message).to_bytes(), expected);
@@ -239,10 +219,7 @@ mod tests {
     fn public_keys_of_small_order_are_refused() {
         for point in curve25519_dalek::constants::EIGHT_TORSION {
             let bytes = point.compress().to_bytes();
-            assert_eq!(
-                Ed25519PublicKey::from_bytes(&bytes),
-                Err(KeyError::NotInSubgroup)
-            );
+            assert_eq!(Ed25519PublicKey::from_bytes(&bytes), Err(KeyError::NotInSubgroup));
         }
     }
 
@@ -254,24 +231,15 @@ mod tests {
         let mut small = [0; 32];
         small[0] = 3;
         assert!(Ed25519PublicKey::from_bytes(&small).is_ok());
-        assert_eq!(
-            Ed25519PublicKey::from_bytes(&large),
-            Err(KeyError::NonCanonical)
-        );
+        assert_eq!(Ed25519PublicKey::from_bytes(&large), Err(KeyError::NonCanonical));
     }
 
     #[test]
     fn bytes_that_are_no_point_are_refused() {
         let mut bytes = [0; 32];
         bytes[0] = 2;
-        assert_eq!(
-            Ed25519PublicKey::from_bytes(&bytes),
-            Err(KeyError::NotAPoint)
-        );
-        let short = KeyError::WrongLength {
-            expected: 32,
-            got: 31,
-        };
+        assert_eq!(Ed25519PublicKey::from_bytes(&bytes), Err(KeyError::NotAPoint));
+        let short = KeyError::WrongLength { expected: 32, got: 31 };
         assert_eq!(Ed25519PublicKey::from_bytes(&bytes[1..]), Err(short));
     }
 
@@ -281,14 +249,8 @@ mod tests {
         let mut bytes = key.sign(b"m").to_bytes();
         bytes[63] |= 0x10; // adds 2^252, just below the group order
         bytes[48] = 0xff;
-        assert_eq!(
-            Ed25519Signature::from_bytes(&bytes),
-            Err(SignatureError::OutOfRange)
-        );
-        let short = SignatureError::WrongLength {
-            expected: 64,
-            got: 63,
-        };
+        assert_eq!(Ed25519Signature::from_bytes(&bytes), Err(SignatureError::OutOfRange));
+        let short = SignatureError::WrongLength { expected: 64, got: 63 };
         assert_eq!(Ed25519Signature::from_bytes(&bytes[1..]), Err(short));
     }
 }

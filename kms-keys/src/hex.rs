@@ -22,15 +22,10 @@ pub(crate) fn decode_secret<const N: usize>(text: &[u8]) -> Result<SecretArray<N
         return Err(KeyError::BadHex);
     }
     if digits.len() != 2 * N {
-        return Err(KeyError::WrongLength {
-            expected: N,
-            got: digits.len() / 2,
-        });
+        return Err(KeyError::WrongLength { expected: N, got: digits.len() / 2 });
     }
     SecretArray::try_init_with(|bytes| {
-        base16ct::mixed::decode(digits, bytes)
-            .map(drop)
-            .map_err(|_| KeyError::BadHex)
+        base16ct::mixed::decode(digits, bytes).map(drop).map_err(|_| KeyError::BadHex)
     })
 }
 
@@ -45,33 +40,19 @@ mod tests {
     #[test]
     fn either_case_and_a_prefix_are_read() {
         assert_eq!(decode(b"0xAbcD"), Ok(vec![0xab, 0xcd]));
-        assert_eq!(
-            decode_secret::<2>(b"0xAbcD").unwrap().expose(),
-            &[0xab, 0xcd]
-        );
+        assert_eq!(decode_secret::<2>(b"0xAbcD").unwrap().expose(), &[0xab, 0xcd]);
         assert_eq!(encode(&[0xab, 0xcd]), "abcd");
     }
 
     #[test]
     fn other_text_is_refused() {
-        for text in [
-            &b"0"[..],
-            b"0g",
-            b"0x0",
-            b"0X00",
-            b"00 ",
-            b"0x0x00",
-            "é".as_bytes(),
-        ] {
+        for text in [&b"0"[..], b"0g", b"0x0", b"0X00", b"00 ", b"0x0x00", "é".as_bytes()] {
             assert_eq!(decode(text), Err(KeyError::BadHex), "{text:?}");
         }
         assert_eq!(decode_secret::<1>(b"zz").unwrap_err(), KeyError::BadHex);
         assert_eq!(
             decode_secret::<2>(b"0xabcdef").unwrap_err(),
-            KeyError::WrongLength {
-                expected: 2,
-                got: 3
-            }
+            KeyError::WrongLength { expected: 2, got: 3 }
         );
     }
 }

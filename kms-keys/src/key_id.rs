@@ -47,10 +47,7 @@ fn check(text: &str) -> Result<(), KeyIdError> {
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
     if let Some((position, character)) = text.char_indices().find(|(_, c)| !allowed(*c)) {
-        return Err(KeyIdError::BadCharacter {
-            character,
-            position,
-        });
+        return Err(KeyIdError::BadCharacter { character, position });
     }
     let mut position = 0;
     for segment in text.split('/') {
@@ -164,13 +161,7 @@ mod tests {
     #[test]
     fn good_names_are_kept_as_they_are() {
         let longest = "x".repeat(KeyId::MAX_LEN);
-        for name in [
-            "a",
-            "consensus/leader",
-            "A.b_c-9/.../..a/a..",
-            "-",
-            &longest,
-        ] {
+        for name in ["a", "consensus/leader", "A.b_c-9/.../..a/a..", "-", &longest] {
             let id = KeyId::new(name).unwrap();
             assert_eq!(id.as_str(), name);
             assert_eq!(id.to_string().parse(), Ok(id));
@@ -183,34 +174,10 @@ mod tests {
         for (name, expected) in [
             ("", KeyIdError::Empty),
             (&*too_long, KeyIdError::TooLong { got: 129 }),
-            (
-                "a b",
-                KeyIdError::BadCharacter {
-                    character: ' ',
-                    position: 1,
-                },
-            ),
-            (
-                "node/é",
-                KeyIdError::BadCharacter {
-                    character: 'é',
-                    position: 5,
-                },
-            ),
-            (
-                "a\0",
-                KeyIdError::BadCharacter {
-                    character: '\0',
-                    position: 1,
-                },
-            ),
-            (
-                "a\\b",
-                KeyIdError::BadCharacter {
-                    character: '\\',
-                    position: 1,
-                },
-            ),
+            ("a b", KeyIdError::BadCharacter { character: ' ', position: 1 }),
+            ("node/é", KeyIdError::BadCharacter { character: 'é', position: 5 }),
+            ("a\0", KeyIdError::BadCharacter { character: '\0', position: 1 }),
+            ("a\\b", KeyIdError::BadCharacter { character: '\\', position: 1 }),
             ("/", KeyIdError::EmptySegment { position: 0 }),
             ("/a", KeyIdError::EmptySegment { position: 0 }),
             ("a/", KeyIdError::EmptySegment { position: 2 }),
@@ -226,23 +193,14 @@ mod tests {
     #[test]
     fn an_error_shows_hostile_characters_escaped() {
         let shown = KeyId::new("a\u{1b}[31m").unwrap_err().to_string();
-        assert!(
-            shown.starts_with(r"character '\u{1b}' at byte 1;"),
-            "{shown}"
-        );
+        assert!(shown.starts_with(r"character '\u{1b}' at byte 1;"), "{shown}");
     }
 
     #[test]
     fn case_matters_and_maps_are_searched_by_text() {
-        let ids: HashMap<_, _> = [
-            (KeyId::new("Node").unwrap(), 1),
-            (KeyId::new("node").unwrap(), 2),
-        ]
-        .into();
-        assert_eq!(
-            (ids.get("Node"), ids.get("node"), ids.get("NODE")),
-            (Some(&1), Some(&2), None)
-        );
+        let ids: HashMap<_, _> =
+            [(KeyId::new("Node").unwrap(), 1), (KeyId::new("node").unwrap(), 2)].into();
+        assert_eq!((ids.get("Node"), ids.get("node"), ids.get("NODE")), (Some(&1), Some(&2), None));
     }
 
     #[test]

@@ -52,11 +52,9 @@ impl KeyType {
     pub const fn schemes(self) -> &'static [SigningScheme] {
         match self {
             Self::Ed25519 => &[SigningScheme::Ed25519],
-            Self::Secp256k1 => &[
-                SigningScheme::EcdsaSha256,
-                SigningScheme::EcdsaDigest,
-                SigningScheme::Bip340,
-            ],
+            Self::Secp256k1 => {
+                &[SigningScheme::EcdsaSha256, SigningScheme::EcdsaDigest, SigningScheme::Bip340]
+            }
             Self::Bls12381 => &[
                 SigningScheme::BlsPop,
                 SigningScheme::BlsBasic,
@@ -99,11 +97,7 @@ impl FromStr for KeyType {
     type Err = UnknownKeyType;
 
     fn from_str(name: &str) -> Result<Self, UnknownKeyType> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|t| t.as_str() == name)
-            .ok_or(UnknownKeyType)
+        Self::ALL.iter().copied().find(|t| t.as_str() == name).ok_or(UnknownKeyType)
     }
 }
 
@@ -148,12 +142,7 @@ mod tests {
     fn schemes_belong_to_their_type_and_begin_with_the_default() {
         for key_type in KeyType::ALL {
             assert_eq!(key_type.schemes()[0], key_type.default_scheme());
-            assert!(
-                key_type
-                    .schemes()
-                    .iter()
-                    .all(|scheme| scheme.key_type() == *key_type)
-            );
+            assert!(key_type.schemes().iter().all(|scheme| scheme.key_type() == *key_type));
         }
         let all: usize = KeyType::ALL.iter().map(|t| t.schemes().len()).sum();
         assert_eq!(all, SigningScheme::ALL.len());

@@ -88,8 +88,6 @@ impl<'a> SecretRef<'a> {
 
 impl fmt::Debug for SecretRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SecretRef")
-            .field("key_type", &self.key_type)
-            .finish_non_exhaustive()
+        f.debug_struct("SecretRef").field("key_type", &self.key_type).finish_non_exhaustive()
     }
 }

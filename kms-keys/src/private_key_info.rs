@@ -35,18 +35,13 @@ impl<'a> PrivateKeyInfo<'a> {
             KeyType::Ed25519 | KeyType::Bls12381 => (curve_private_key(inner)?, None),
         };
         let outer_public_key = info.public_key.map(whole_bytes).transpose()?;
-        Ok(Self {
-            secret,
-            public_keys: [outer_public_key, inner_public_key],
-        })
+        Ok(Self { secret, public_keys: [outer_public_key, inner_public_key] })
     }
 }
 
 /// `CurvePrivateKey` of RFC 8410, section 7: an octet string within the octet string.
 fn curve_private_key(der: &[u8]) -> Result<&[u8], KeyError> {
-    <&OctetStringRef>::from_der(der)
-        .map(OctetStringRef::as_bytes)
-        .map_err(refusal)
+    <&OctetStringRef>::from_der(der).map(OctetStringRef::as_bytes).map_err(refusal)
 }
 
 /// `ECPrivateKey` of RFC 5915, section 3: the secret, and the public key if it is there.
@@ -70,10 +65,7 @@ fn ec_private_key(der: &[u8]) -> Result<(&[u8], Option<&[u8]>), KeyError> {
     }
     if let Some(curve) = curve.filter(|curve| *curve != SECP256K1) {
         let expected = "secp256k1 (1.3.132.0.10)";
-        return Err(KeyError::WrongAlgorithm {
-            expected,
-            found: curve.to_string(),
-        });
+        return Err(KeyError::WrongAlgorithm { expected, found: curve.to_string() });
     }
     Ok((secret, public_key.map(whole_bytes).transpose()?))
 }

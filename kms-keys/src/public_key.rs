@@ -148,14 +148,8 @@ mod tests {
             let key = SecretKey::generate(*key_type).unwrap().public_key();
             assert_eq!(key.key_type(), *key_type);
             assert_eq!(key.to_bytes().len(), key_type.public_key_len());
-            assert_eq!(
-                PublicKey::from_bytes(*key_type, &key.to_bytes()).as_ref(),
-                Ok(&key)
-            );
-            assert_eq!(
-                PublicKey::from_hex(*key_type, &key.to_string()).as_ref(),
-                Ok(&key)
-            );
+            assert_eq!(PublicKey::from_bytes(*key_type, &key.to_bytes()).as_ref(), Ok(&key));
+            assert_eq!(PublicKey::from_hex(*key_type, &key.to_string()).as_ref(), Ok(&key));
             let loud = format!("0x{}", key.to_hex().to_uppercase());
             assert_eq!(PublicKey::from_hex(*key_type, &loud).as_ref(), Ok(&key));
             assert_eq!(PublicKey::from_hex(*key_type, "0"), Err(KeyError::BadHex));
@@ -173,9 +167,7 @@ mod tests {
                 };
                 let signature = key.sign(*made_for, message(*made_for)).unwrap();
                 for scheme in SigningScheme::ALL {
-                    let result = key
-                        .public_key()
-                        .verify(*scheme, message(*scheme), &signature);
+                    let result = key.public_key().verify(*scheme, message(*scheme), &signature);
                     assert_eq!(result.is_ok(), scheme == made_for, "{made_for} as {scheme}");
                 }
             }
@@ -186,9 +178,7 @@ mod tests {
     fn a_message_of_a_length_that_the_scheme_does_not_have_is_not_verified() {
         let key = SecretKey::from_bytes(KeyType::Bls12381, &[1; 32]).unwrap();
         let proof = key.sign(SigningScheme::BlsPopProve, b"").unwrap();
-        let verified = key
-            .public_key()
-            .verify(SigningScheme::BlsPopProve, b"m", &proof);
+        let verified = key.public_key().verify(SigningScheme::BlsPopProve, b"m", &proof);
         assert_eq!(verified, Err(VerifyError));
     }
 }

@@ -31,10 +31,7 @@ impl PublicKey {
         }
         let info = SubjectPublicKeyInfoRef::try_from(der).map_err(|_| KeyError::MalformedDer)?;
         check_algorithm(key_type, info.algorithm)?;
-        let bytes = info
-            .subject_public_key
-            .as_bytes()
-            .ok_or(KeyError::MalformedDer)?;
+        let bytes = info.subject_public_key.as_bytes().ok_or(KeyError::MalformedDer)?;
         Self::from_bytes(key_type, bytes)
     }
 
@@ -74,32 +71,19 @@ impl PublicKey {
 }
 
 fn ed25519_document(key: &Ed25519PublicKey) -> Result<Vec<u8>, KeyError> {
-    document(
-        AlgorithmIdentifierRef {
-            oid: ED25519,
-            parameters: None,
-        },
-        &key.to_bytes(),
-    )
+    document(AlgorithmIdentifierRef { oid: ED25519, parameters: None }, &key.to_bytes())
 }
 
 fn secp256k1_document(key: &Secp256k1PublicKey) -> Result<Vec<u8>, KeyError> {
     let parameters = Some(AnyRef::from(&SECP256K1));
-    let algorithm = AlgorithmIdentifierRef {
-        oid: EC_PUBLIC_KEY,
-        parameters,
-    };
+    let algorithm = AlgorithmIdentifierRef { oid: EC_PUBLIC_KEY, parameters };
     document(algorithm, &key.to_uncompressed_bytes())
 }
 
 fn document(algorithm: AlgorithmIdentifierRef<'_>, key: &[u8]) -> Result<Vec<u8>, KeyError> {
     BitStringRef::from_bytes(key)
         .and_then(|subject_public_key| {
-            SubjectPublicKeyInfoRef {
-                algorithm,
-                subject_public_key,
-            }
-            .to_der()
+            SubjectPublicKeyInfoRef { algorithm, subject_public_key }.to_der()
         })
         .map_err(|_| KeyError::MalformedDer)
 }

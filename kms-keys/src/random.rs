@@ -76,9 +76,6 @@ mod tests {
 
     #[test]
     fn two_draws_differ() {
-        assert_ne!(
-            secret_bytes().unwrap().expose(),
-            secret_bytes().unwrap().expose()
-        );
+        assert_ne!(secret_bytes().unwrap().expose(), secret_bytes().unwrap().expose());
     }
 }

@@ -119,11 +119,7 @@ impl FromStr for SigningScheme {
     type Err = UnknownSigningScheme;
 
     fn from_str(name: &str) -> Result<Self, UnknownSigningScheme> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|s| s.as_str() == name)
-            .ok_or(UnknownSigningScheme)
+        Self::ALL.iter().copied().find(|s| s.as_str() == name).ok_or(UnknownSigningScheme)
     }
 }
 
@@ -155,21 +151,14 @@ mod tests {
             assert!(UnknownSigningScheme.to_string().contains(scheme.as_str()));
             let json = serde_json::to_string(scheme).unwrap();
             assert_eq!(json, format!("\"{scheme}\""));
-            assert_eq!(
-                serde_json::from_str::<SigningScheme>(&json).unwrap(),
-                *scheme
-            );
+            assert_eq!(serde_json::from_str::<SigningScheme>(&json).unwrap(), *scheme);
         }
     }
 
     #[test]
     fn other_names_are_refused() {
         for name in ["", "ecdsa", "BIP340", "bls-pop ", "bls_pop"] {
-            assert_eq!(
-                name.parse::<SigningScheme>(),
-                Err(UnknownSigningScheme),
-                "{name}"
-            );
+            assert_eq!(name.parse::<SigningScheme>(), Err(UnknownSigningScheme), "{name}");
         }
     }
 }

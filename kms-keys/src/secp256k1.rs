@@ -59,11 +59,7 @@ impl Secp256k1SecretKey {
                 .map_err(|_| KeyError::OutOfRange)?,
         });
         let public_key = Secp256k1PublicKey(*signers.ecdsa.verifying_key());
-        Ok(Self {
-            bytes,
-            signers,
-            public_key,
-        })
+        Ok(Self { bytes, signers, public_key })
     }
 
     /// The public key, computed when the secret was made.
@@ -112,9 +108,7 @@ impl Secp256k1PublicKey {
             (1, Some(0)) => return Err(KeyError::Identity),
             (got, _) => return Err(KeyError::WrongLength { expected: 33, got }),
         }
-        VerifyingKey::from_sec1_bytes(bytes)
-            .map(Self)
-            .map_err(|_| KeyError::NotAPoint)
+        VerifyingKey::from_sec1_bytes(bytes).map(Self).map_err(|_| KeyError::NotAPoint)
     }
 
     /// The compressed form, 33 bytes.
@@ -172,34 +166,19 @@ mod tests {
     #[test]
     fn secrets_from_one_to_the_order_less_one_are_keys() {
         let mut bytes = hex::decode(ORDER).unwrap();
-        assert_eq!(
-            Secp256k1SecretKey::from_bytes(&bytes).unwrap_err(),
-            KeyError::OutOfRange
-        );
+        assert_eq!(Secp256k1SecretKey::from_bytes(&bytes).unwrap_err(), KeyError::OutOfRange);
         bytes[31] -= 1;
         assert!(Secp256k1SecretKey::from_bytes(&bytes).is_ok());
-        assert_eq!(
-            Secp256k1SecretKey::from_bytes(&[0; 32]).unwrap_err(),
-            KeyError::Zero
-        );
-        assert_eq!(
-            Secp256k1SecretKey::from_bytes(&[0xff; 32]).unwrap_err(),
-            KeyError::OutOfRange
-        );
+        assert_eq!(Secp256k1SecretKey::from_bytes(&[0; 32]).unwrap_err(), KeyError::Zero);
+        assert_eq!(Secp256k1SecretKey::from_bytes(&[0xff; 32]).unwrap_err(), KeyError::OutOfRange);
     }
 
     #[test]
     fn public_keys_are_read_in_both_forms_and_written_compressed() {
         let key = *Secp256k1SecretKey::generate().unwrap().public_key();
         assert_eq!(Secp256k1PublicKey::from_bytes(&key.to_bytes()), Ok(key));
-        assert_eq!(
-            Secp256k1PublicKey::from_bytes(&key.to_uncompressed_bytes()),
-            Ok(key)
-        );
-        assert_eq!(
-            key.to_x_only_bytes()[..],
-            key.to_uncompressed_bytes()[1..33]
-        );
+        assert_eq!(Secp256k1PublicKey::from_bytes(&key.to_uncompressed_bytes()), Ok(key));
+        assert_eq!(key.to_x_only_bytes()[..], key.to_uncompressed_bytes()[1..33]);
     }
 
     #[test]
@@ -207,20 +186,11 @@ mod tests {
         let key = *Secp256k1SecretKey::generate().unwrap().public_key();
         let mut compact = key.to_bytes();
         compact[0] = 5;
-        assert_eq!(
-            Secp256k1PublicKey::from_bytes(&compact),
-            Err(KeyError::NonCanonical)
-        );
+        assert_eq!(Secp256k1PublicKey::from_bytes(&compact), Err(KeyError::NonCanonical));
         let mut hybrid = key.to_uncompressed_bytes();
         hybrid[0] = 6 | (hybrid[64] & 1);
-        assert_eq!(
-            Secp256k1PublicKey::from_bytes(&hybrid),
-            Err(KeyError::NonCanonical)
-        );
-        assert_eq!(
-            Secp256k1PublicKey::from_bytes(&[0]),
-            Err(KeyError::Identity)
-        );
+        assert_eq!(Secp256k1PublicKey::from_bytes(&hybrid), Err(KeyError::NonCanonical));
+        assert_eq!(Secp256k1PublicKey::from_bytes(&[0]), Err(KeyError::Identity));
     }
 
     #[test]
@@ -228,15 +198,9 @@ mod tests {
         let key = *Secp256k1SecretKey::generate().unwrap().public_key();
         let mut bytes = key.to_uncompressed_bytes();
         bytes[64] ^= 1;
-        assert_eq!(
-            Secp256k1PublicKey::from_bytes(&bytes),
-            Err(KeyError::NotAPoint)
-        );
+        assert_eq!(Secp256k1PublicKey::from_bytes(&bytes), Err(KeyError::NotAPoint));
         let mut no_x = [0; 33];
         (no_x[0], no_x[32]) = (2, 5); // 5^3 + 7 is not a square
-        assert_eq!(
-            Secp256k1PublicKey::from_bytes(&no_x),
-            Err(KeyError::NotAPoint)
-        );
+        assert_eq!(Secp256k1PublicKey::from_bytes(&no_x), Err(KeyError::NotAPoint));
     }
 }

@@ -151,12 +151,10 @@ impl SecretKey {
             (Self::Ed25519(key), S::Ed25519) => Signature::Ed25519(key.sign(message)),
             (Self::Secp256k1(key), S::EcdsaSha256) => Signature::Ecdsa(key.sign_sha256(message)),
             (Self::Secp256k1(key), S::EcdsaDigest) => {
-                let digest = message
-                    .try_into()
-                    .map_err(|_| SignError::WrongMessageLength {
-                        expected: 32,
-                        got: message.len(),
-                    })?;
+                let digest = message.try_into().map_err(|_| SignError::WrongMessageLength {
+                    expected: 32,
+                    got: message.len(),
+                })?;
                 Signature::Ecdsa(key.sign_digest(digest))
             }
             (Self::Secp256k1(key), S::Bip340) => Signature::Bip340(key.sign_bip340(message)?),
@@ -171,18 +169,12 @@ impl SecretKey {
             }
             (Self::Bls12381(key), S::BlsPopProve) => {
                 if !message.is_empty() {
-                    return Err(SignError::WrongMessageLength {
-                        expected: 0,
-                        got: message.len(),
-                    });
+                    return Err(SignError::WrongMessageLength { expected: 0, got: message.len() });
                 }
                 Signature::Bls12381(key.prove_possession()?)
             }
             _ => {
-                return Err(SignError::WrongKeyType {
-                    scheme,
-                    key_type: self.key_type(),
-                });
+                return Err(SignError::WrongKeyType { scheme, key_type: self.key_type() });
             }
         })
     }
@@ -220,9 +212,7 @@ impl From<Bls12381SecretKey> for SecretKey {
 
 impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SecretKey")
-            .field("public_key", &self.public_key())
-            .finish_non_exhaustive()
+        f.debug_struct("SecretKey").field("public_key", &self.public_key()).finish_non_exhaustive()
     }
 }
 
@@ -241,10 +231,7 @@ mod tests {
             let text = format!("0x{}", hex::encode(lent.expose()));
             let again = SecretKey::from_hex(*key_type, text.as_bytes()).unwrap();
             assert_eq!(again.public_key(), key.public_key());
-            assert_ne!(
-                SecretKey::generate(*key_type).unwrap().public_key(),
-                key.public_key()
-            );
+            assert_ne!(SecretKey::generate(*key_type).unwrap().public_key(), key.public_key());
         }
     }
 

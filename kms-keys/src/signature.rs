@@ -72,10 +72,7 @@ mod tests {
             let key = SecretKey::from_bytes(*key_type, &[1; 32]).unwrap();
             let scheme = key_type.default_scheme();
             let signature = key.sign(scheme, b"m").unwrap();
-            assert_eq!(
-                signature.recovery_id().is_some(),
-                *key_type == KeyType::Secp256k1
-            );
+            assert_eq!(signature.recovery_id().is_some(), *key_type == KeyType::Secp256k1);
             let again = Signature::from_bytes(scheme, &signature.to_bytes()).unwrap();
             assert_eq!(again.to_bytes(), signature.to_bytes());
             assert_eq!(again.recovery_id(), None);

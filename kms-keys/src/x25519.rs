@@ -45,20 +45,14 @@ impl Operator for X25519Operator {
                 got: key.key_type(),
             });
         }
-        let peer =
-            input
-                .try_into()
-                .map(MontgomeryPoint)
-                .map_err(|_| OperatorError::InvalidInput {
-                    expected: "an X25519 public key of 32 bytes",
-                })?;
+        let peer = input.try_into().map(MontgomeryPoint).map_err(|_| {
+            OperatorError::InvalidInput { expected: "an X25519 public key of 32 bytes" }
+        })?;
         // Exposed because the scalar that X25519 multiplies with is a hash of the seed.
         let scalar = scalar(key.expose());
         let shared = Zeroizing::new(peer.mul_clamped(*scalar));
         if bool::from(shared.as_bytes().ct_eq(&[0; 32])) {
-            return Err(OperatorError::Refused(
-                "the public key has low order".into(),
-            ));
+            return Err(OperatorError::Refused("the public key has low order".into()));
         }
         out.extend_from_slice(shared.as_bytes());
         Ok(())
@@ -78,21 +72,13 @@ mod tests {
     use crate::{Ed25519SecretKey, SecretKey, hex};
 
     fn key(byte: u8) -> (SecretKey, [u8; 32]) {
-        let public = Ed25519SecretKey::from_bytes(&[byte; 32])
-            .unwrap()
-            .public_key()
-            .to_x25519();
-        (
-            SecretKey::from_bytes(KeyType::Ed25519, &[byte; 32]).unwrap(),
-            public,
-        )
+        let public = Ed25519SecretKey::from_bytes(&[byte; 32]).unwrap().public_key().to_x25519();
+        (SecretKey::from_bytes(KeyType::Ed25519, &[byte; 32]).unwrap(), public)
     }
 
     fn agree(secret: &SecretKey, peer: &[u8]) -> Result<Vec<u8>, OperatorError> {
         let mut out = Vec::with_capacity(X25519Operator.max_output());
-        X25519Operator
-            .run(secret.expose_secret(), peer, &mut out)
-            .map(|()| out)
+        X25519Operator.run(secret.expose_secret(), peer, &mut out).map(|()| out)
     }
 
     #[test]
@@ -116,10 +102,7 @@ mod tests {
             let (_, mapped) = key(byte);
             let scalar = scalar(&[byte; 32]);
             assert_eq!(base.mul_clamped(*scalar).to_bytes(), mapped);
-            assert_eq!(
-                MontgomeryPoint::mul_base_clamped(*scalar).to_bytes(),
-                mapped
-            );
+            assert_eq!(MontgomeryPoint::mul_base_clamped(*scalar).to_bytes(), mapped);
         }
     }
 
@@ -129,12 +112,7 @@ mod tests {
         let base = curve25519_dalek::constants::ED25519_BASEPOINT_COMPRESSED.to_bytes();
         let mut nine = [0; 32];
         nine[0] = 9;
-        assert_eq!(
-            crate::Ed25519PublicKey::from_bytes(&base)
-                .unwrap()
-                .to_x25519(),
-            nine
-        );
+        assert_eq!(crate::Ed25519PublicKey::from_bytes(&base).unwrap().to_x25519(), nine);
     }
 
     #[test]
@@ -179,10 +157,7 @@ mod tests {
         let (secret, public) = key(1);
         let expected = "an X25519 public key of 32 bytes";
         for input in [&[][..], &public[1..], &[9; 33]] {
-            assert_eq!(
-                agree(&secret, input),
-                Err(OperatorError::InvalidInput { expected })
-            );
+            assert_eq!(agree(&secret, input), Err(OperatorError::InvalidInput { expected }));
         }
         let other = SecretKey::from_bytes(KeyType::Secp256k1, &[1; 32]).unwrap();
         assert_eq!(

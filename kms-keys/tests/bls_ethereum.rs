@@ -18,19 +18,13 @@ use serde_json::Value;
 
 /// The cases of one folder, with their names, in order.
 fn cases(folder: &str, expected: usize) -> Vec<(String, Value)> {
-    let folder = format!(
-        "{}/tests/data/ethereum-bls/{folder}",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    let folder = format!("{}/tests/data/ethereum-bls/{folder}", env!("CARGO_MANIFEST_DIR"));
     let mut cases: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| {
             let entry = entry.unwrap();
             let text = std::fs::read_to_string(entry.path()).unwrap();
-            (
-                entry.file_name().into_string().unwrap(),
-                serde_json::from_str(&text).unwrap(),
-            )
+            (entry.file_name().into_string().unwrap(), serde_json::from_str(&text).unwrap())
         })
         .collect();
     cases.sort_by(|a, b| a.0.cmp(&b.0));
@@ -51,10 +45,7 @@ fn signature(value: &Value) -> Result<Bls12381Signature, SignatureError> {
 }
 
 fn public_keys(value: &Value) -> Result<Vec<Bls12381PublicKey>, KeyError> {
-    list(value)
-        .iter()
-        .map(|key| Bls12381PublicKey::from_bytes(key))
-        .collect()
+    list(value).iter().map(|key| Bls12381PublicKey::from_bytes(key)).collect()
 }
 
 #[test]
@@ -77,9 +68,9 @@ fn verify() {
         let input = &case["input"];
         let key = Bls12381PublicKey::from_bytes(&bytes(&input["pubkey"]));
         let good = match (key, signature(&input["signature"])) {
-            (Ok(key), Ok(signature)) => key
-                .verify(BlsCiphersuite::Pop, &bytes(&input["message"]), &signature)
-                .is_ok(),
+            (Ok(key), Ok(signature)) => {
+                key.verify(BlsCiphersuite::Pop, &bytes(&input["message"]), &signature).is_ok()
+            }
             _ => false,
         };
         assert_eq!(good, case["output"].as_bool().unwrap(), "{name}");
@@ -89,12 +80,8 @@ fn verify() {
 #[test]
 fn aggregate() {
     for (name, case) in cases("aggregate", 6) {
-        let signatures: Result<Vec<_>, _> = case["input"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(signature)
-            .collect();
+        let signatures: Result<Vec<_>, _> =
+            case["input"].as_array().unwrap().iter().map(signature).collect();
         if name == "aggregate_infinity_signature.json" {
             // Ethereum sums up the identity and leaves its refusal to verifying; here it is no
             // signature in the first place.
@@ -105,11 +92,7 @@ fn aggregate() {
         if case["output"].is_null() {
             assert_eq!(sum, Err(AggregateError::Empty), "{name}");
         } else {
-            assert_eq!(
-                sum.unwrap().to_bytes()[..],
-                bytes(&case["output"]),
-                "{name}"
-            );
+            assert_eq!(sum.unwrap().to_bytes()[..], bytes(&case["output"]), "{name}");
         }
     }
 }
@@ -119,19 +102,12 @@ fn aggregate_verify() {
     for (name, case) in cases("aggregate_verify", 5) {
         let input = &case["input"];
         let messages = list(&input["messages"]);
-        let good = match (
-            public_keys(&input["pubkeys"]),
-            signature(&input["signature"]),
-        ) {
+        let good = match (public_keys(&input["pubkeys"]), signature(&input["signature"])) {
             (Ok(keys), Ok(signature)) => {
                 assert_eq!(keys.len(), messages.len());
-                let pairs: Vec<_> = keys
-                    .into_iter()
-                    .zip(messages.iter().map(Vec::as_slice))
-                    .collect();
-                signature
-                    .aggregate_verify(BlsCiphersuite::Pop, &pairs)
-                    .is_ok()
+                let pairs: Vec<_> =
+                    keys.into_iter().zip(messages.iter().map(Vec::as_slice)).collect();
+                signature.aggregate_verify(BlsCiphersuite::Pop, &pairs).is_ok()
             }
             _ => false,
         };
@@ -143,13 +119,10 @@ fn aggregate_verify() {
 fn fast_aggregate_verify() {
     for (name, case) in cases("fast_aggregate_verify", 12) {
         let input = &case["input"];
-        let good = match (
-            public_keys(&input["pubkeys"]),
-            signature(&input["signature"]),
-        ) {
-            (Ok(keys), Ok(signature)) => signature
-                .fast_aggregate_verify(&keys, &bytes(&input["message"]))
-                .is_ok(),
+        let good = match (public_keys(&input["pubkeys"]), signature(&input["signature"])) {
+            (Ok(keys), Ok(signature)) => {
+                signature.fast_aggregate_verify(&keys, &bytes(&input["message"])).is_ok()
+            }
             _ => false,
         };
         assert_eq!(good, case["output"].as_bool().unwrap(), "{name}");

@@ -18,11 +18,7 @@ const MESSAGE: &[u8] = b"message";
 
 /// `R` ‖ `s` with the `s` that fits `R`, if the logarithm of `R` is zero up to torsion.
 fn signature_with(r: [u8; 32], public: &[u8; 32], secret: &Scalar) -> [u8; 64] {
-    let hash = Sha512::new()
-        .chain_update(r)
-        .chain_update(public)
-        .chain_update(MESSAGE)
-        .finalize();
+    let hash = Sha512::new().chain_update(r).chain_update(public).chain_update(MESSAGE).finalize();
     let s = Scalar::from_bytes_mod_order_wide(&hash.into()) * secret;
     let mut signature = [0; 64];
     signature[..32].copy_from_slice(&r);
@@ -54,8 +50,5 @@ fn a_public_key_of_small_order_that_signs_everything() {
     let lenient = ed25519_dalek::Signature::from_bytes(&bytes);
     assert!(raw_verify::<Sha512>(&public, MESSAGE, &lenient).is_ok());
     assert!(raw_verify::<Sha512>(&public, b"another", &lenient).is_ok());
-    assert_eq!(
-        Ed25519PublicKey::from_bytes(&identity),
-        Err(KeyError::NotInSubgroup)
-    );
+    assert_eq!(Ed25519PublicKey::from_bytes(&identity), Err(KeyError::NotInSubgroup));
 }

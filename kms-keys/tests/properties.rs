@@ -49,10 +49,7 @@ fn signs_and_verifies(
     let key = key_of(scheme, secret);
     let message = fit(scheme, message);
     let signature = key.sign(scheme, &message).unwrap();
-    prop_assert_eq!(
-        key.public_key().verify(scheme, &message, &signature),
-        Ok(())
-    );
+    prop_assert_eq!(key.public_key().verify(scheme, &message, &signature), Ok(()));
     let bytes = signature.to_bytes();
     prop_assert_eq!(bytes.len(), scheme.signature_len());
     let again = Signature::from_bytes(scheme, &bytes).unwrap();

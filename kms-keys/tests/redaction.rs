@@ -30,27 +30,15 @@ fn spellings(secret: &[u8]) -> Vec<String> {
             spellings.push(base16ct::lower::encode_string(window));
             spellings.push(base16ct::upper::encode_string(window));
             for separator in [", ", ",", " "] {
-                spellings.push(
-                    window
-                        .iter()
-                        .map(u8::to_string)
-                        .collect::<Vec<_>>()
-                        .join(separator),
-                );
+                spellings
+                    .push(window.iter().map(u8::to_string).collect::<Vec<_>>().join(separator));
             }
             let hex_list: Vec<_> = window.iter().map(|byte| format!("{byte:#04x}")).collect();
             spellings.push(hex_list.join(", "));
         }
         // Any run of eight base64 characters that begins at a whole group of three bytes.
-        for text in [
-            Base64::encode_string(bytes),
-            Base64Url::encode_string(bytes),
-        ] {
-            spellings.extend(
-                (0..=text.len() - 8)
-                    .step_by(4)
-                    .map(|at| text[at..at + 8].to_owned()),
-            );
+        for text in [Base64::encode_string(bytes), Base64Url::encode_string(bytes)] {
+            spellings.extend((0..=text.len() - 8).step_by(4).map(|at| text[at..at + 8].to_owned()));
         }
         spellings.push(bs58::encode(bytes).into_string());
     }
@@ -60,9 +48,7 @@ fn spellings(secret: &[u8]) -> Vec<String> {
 fn leaks(text: &str, secret: &[u8]) -> bool {
     // A list that is printed with {:#?} has one number a line.
     let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    spellings(secret)
-        .iter()
-        .any(|spelling| text.contains(spelling) || joined.contains(spelling))
+    spellings(secret).iter().any(|spelling| text.contains(spelling) || joined.contains(spelling))
 }
 
 #[track_caller]
@@ -112,9 +98,7 @@ fn silent_key(typed: &dyn Debug, key: &SecretKey, secrets: &[&[u8]]) {
         let signature = key.sign(*scheme, message).unwrap();
         silent_debug(&signature, secrets);
     }
-    let refused = key
-        .sign(SigningScheme::EcdsaDigest, &secrets[0][1..])
-        .unwrap_err();
+    let refused = key.sign(SigningScheme::EcdsaDigest, &secrets[0][1..]).unwrap_err();
     silent_error(&refused, secrets);
 }
 
@@ -160,10 +144,7 @@ fn a_refusal_does_not_repeat_what_it_refuses() {
             silent_error(&error, &[&secret]);
         }
         let long = [&secret[..], &[0]].concat();
-        silent_error(
-            &SecretKey::from_bytes(*key_type, &long).unwrap_err(),
-            &[&secret],
-        );
+        silent_error(&SecretKey::from_bytes(*key_type, &long).unwrap_err(), &[&secret]);
         // A secret where a document is due, as bytes, in a frame, and as the name of an algorithm.
         let framed = [&[0x30, 34, 4, 32], &secret[..]].concat();
         let named = [&[0x30, 39, 2, 1, 0, 0x30, 34, 6, 32], &secret[..]].concat();
@@ -195,14 +176,8 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
     silent_error(&digits.parse::<KeyType>().unwrap_err(), &[&secret]);
     silent_error(&digits.parse::<SigningScheme>().unwrap_err(), &[&secret]);
     let json = format!("\"{digits}\"");
-    silent_error(
-        &serde_json::from_str::<KeyType>(&json).unwrap_err(),
-        &[&secret],
-    );
-    silent_error(
-        &serde_json::from_str::<SigningScheme>(&json).unwrap_err(),
-        &[&secret],
-    );
+    silent_error(&serde_json::from_str::<KeyType>(&json).unwrap_err(), &[&secret]);
+    silent_error(&serde_json::from_str::<SigningScheme>(&json).unwrap_err(), &[&secret]);
 }
 
 #[test]
@@ -212,10 +187,7 @@ fn an_operator_s_refusal_shows_no_secret() {
     let run = |key: SecretRef<'_>, input: &[u8]| {
         X25519Operator.run(key, input, &mut Vec::new()).unwrap_err()
     };
-    for error in [
-        run(key.expose_secret(), &secret[1..]),
-        run(key.expose_secret(), &[0; 32]),
-    ] {
+    for error in [run(key.expose_secret(), &secret[1..]), run(key.expose_secret(), &[0; 32])] {
         silent_error(&error, &[&secret]);
     }
     let other = SecretKey::from_bytes(KeyType::Bls12381, &secret).unwrap();
@@ -249,8 +221,5 @@ fn the_detector_finds_every_planted_leak() {
         }
     }
     assert!(!leaks("before after", &secret));
-    assert!(!leaks(
-        &base16ct::lower::encode_string(&[0x5b; 32]),
-        &secret
-    ));
+    assert!(!leaks(&base16ct::lower::encode_string(&[0x5b; 32]), &secret));
 }

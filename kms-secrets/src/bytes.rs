@@ -24,19 +24,13 @@ impl SecretBytes {
     /// An empty secret that can hold `capacity` bytes.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        Self {
-            buffer: vec![0; capacity].into_boxed_slice(),
-            len: 0,
-        }
+        Self { buffer: vec![0; capacity].into_boxed_slice(), len: 0 }
     }
 
     /// Copies `bytes` into a secret of just that capacity. The caller wipes its own copy.
     #[must_use]
     pub fn from_slice(bytes: &[u8]) -> Self {
-        Self {
-            buffer: bytes.into(),
-            len: bytes.len(),
-        }
+        Self { buffer: bytes.into(), len: bytes.len() }
     }
 
     /// The whole buffer, used or not, to be written into; [`SecretBytes::set_len`] says afterwards
@@ -116,9 +110,6 @@ mod tests {
 
     #[test]
     fn debug_shows_nothing() {
-        assert_eq!(
-            format!("{:?}", SecretBytes::from_slice(b"abc")),
-            "SecretBytes(..)"
-        );
+        assert_eq!(format!("{:?}", SecretBytes::from_slice(b"abc")), "SecretBytes(..)");
     }
 }

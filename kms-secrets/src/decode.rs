@@ -67,11 +67,7 @@ impl Encoding {
     /// The encoding a text seems to have: PEM if it begins like PEM, else hexadecimal.
     #[must_use]
     pub fn guess(text: &[u8]) -> Self {
-        if text.trim_ascii_start().starts_with(b"-----BEGIN ") {
-            Self::Pem
-        } else {
-            Self::Hex
-        }
+        if text.trim_ascii_start().starts_with(b"-----BEGIN ") { Self::Pem } else { Self::Hex }
     }
 
     /// Decodes `text` into memory that is wiped.
@@ -86,11 +82,7 @@ impl Encoding {
             Self::Pem => decode_pem(text)?,
         };
         let (DecodedSecret::Bytes(bytes) | DecodedSecret::Pem { der: bytes, .. }) = &decoded;
-        if bytes.is_empty() {
-            Err(DecodeError::Nothing)
-        } else {
-            Ok(decoded)
-        }
+        if bytes.is_empty() { Err(DecodeError::Nothing) } else { Ok(decoded) }
     }
 }
 
@@ -120,16 +112,10 @@ fn decode_hex(text: &[u8]) -> Result<SecretBytes, DecodeError> {
             secret.set_len(len);
             Ok(secret)
         }
-        Err(_) => Err(
-            match digits.iter().position(|digit| !digit.is_ascii_hexdigit()) {
-                Some(index) => DecodeError::NotHex {
-                    position: before + index + 1,
-                },
-                None => DecodeError::OddHex {
-                    digits: digits.len(),
-                },
-            },
-        ),
+        Err(_) => Err(match digits.iter().position(|digit| !digit.is_ascii_hexdigit()) {
+            Some(index) => DecodeError::NotHex { position: before + index + 1 },
+            None => DecodeError::OddHex { digits: digits.len() },
+        }),
     }
 }
 
@@ -168,10 +154,7 @@ mod tests {
     #[test]
     fn hex_may_have_a_prefix_and_one_newline() {
         for text in ["00ffAb", "0x00ffAb", "00ffAb\n", "0x00ffAb\r\n"] {
-            assert_eq!(
-                bytes(Encoding::Hex, text.as_bytes()).unwrap(),
-                [0x00, 0xff, 0xab]
-            );
+            assert_eq!(bytes(Encoding::Hex, text.as_bytes()).unwrap(), [0x00, 0xff, 0xab]);
         }
     }
 
@@ -189,16 +172,10 @@ mod tests {
 
     #[test]
     fn base64_is_padded_and_may_have_one_newline() {
-        assert_eq!(
-            bytes(Encoding::Base64, b"AP+r\n").unwrap(),
-            [0x00, 0xff, 0xab]
-        );
+        assert_eq!(bytes(Encoding::Base64, b"AP+r\n").unwrap(), [0x00, 0xff, 0xab]);
         assert_eq!(bytes(Encoding::Base64, b"AP8=").unwrap(), [0x00, 0xff]);
         for text in [&b"AP8"[..], b"AP+r\n\n", b"AP_r", b"A", b"===="] {
-            assert_eq!(
-                bytes(Encoding::Base64, text).unwrap_err(),
-                DecodeError::NotBase64
-            );
+            assert_eq!(bytes(Encoding::Base64, text).unwrap_err(), DecodeError::NotBase64);
         }
     }
 
@@ -214,29 +191,16 @@ mod tests {
         let DecodedSecret::Pem { label, der } = Encoding::Pem.decode(text).unwrap() else {
             panic!("not PEM");
         };
-        assert_eq!(
-            (label.as_str(), der.expose()),
-            ("PRIVATE KEY", &[0x00, 0xff, 0xab][..])
-        );
-        for text in [
-            &b"00ff"[..],
-            b"-----BEGIN X-----\nAP+r\n-----END Y-----\n",
-            b"",
-        ] {
+        assert_eq!((label.as_str(), der.expose()), ("PRIVATE KEY", &[0x00, 0xff, 0xab][..]));
+        for text in [&b"00ff"[..], b"-----BEGIN X-----\nAP+r\n-----END Y-----\n", b""] {
             assert_eq!(bytes(Encoding::Pem, text).unwrap_err(), DecodeError::NotPem);
         }
     }
 
     #[test]
     fn the_encoding_is_guessed_from_the_first_line() {
-        assert_eq!(
-            Encoding::guess(b"-----BEGIN PRIVATE KEY-----"),
-            Encoding::Pem
-        );
-        assert_eq!(
-            Encoding::guess(b"\n-----BEGIN PRIVATE KEY-----"),
-            Encoding::Pem
-        );
+        assert_eq!(Encoding::guess(b"-----BEGIN PRIVATE KEY-----"), Encoding::Pem);
+        assert_eq!(Encoding::guess(b"\n-----BEGIN PRIVATE KEY-----"), Encoding::Pem);
         assert_eq!(Encoding::guess(b"00ff"), Encoding::Hex);
         assert_eq!(Encoding::guess(b""), Encoding::Hex);
     }

@@ -45,9 +45,7 @@ pub enum EnvironmentError {
 /// [`EnvironmentError`] if other threads are running already, or if that can't be told; nothing
 /// has been changed then.
 pub fn take(names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), EnvironmentError> {
-    let threads = std::fs::read_dir("/proc/self/task")
-        .map_err(EnvironmentError::NoProc)?
-        .count();
+    let threads = std::fs::read_dir("/proc/self/task").map_err(EnvironmentError::NoProc)?.count();
     if threads != 1 {
         return Err(EnvironmentError::Threads { threads });
     }
@@ -120,10 +118,7 @@ unsafe fn value_of(entry: *mut c_char, name: &CStr) -> Option<*mut c_char> {
     // SAFETY: the caller says that `entry` is NUL-terminated; the offset lies within it, since the
     // string begins with the name and a `=`.
     unsafe {
-        let rest = CStr::from_ptr(entry)
-            .to_bytes()
-            .strip_prefix(name.to_bytes())?;
-        rest.starts_with(b"=")
-            .then(|| entry.add(name.count_bytes() + 1))
+        let rest = CStr::from_ptr(entry).to_bytes().strip_prefix(name.to_bytes())?;
+        rest.starts_with(b"=").then(|| entry.add(name.count_bytes() + 1))
     }
 }

@@ -26,10 +26,7 @@ pub(crate) fn read(path: &Path, group_readable: bool) -> Result<SecretBytes, Sou
             Ok(count) => len += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(cause) => {
-                return Err(SourceError::Unreadable {
-                    path: path.into(),
-                    cause,
-                });
+                return Err(SourceError::Unreadable { path: path.into(), cause });
             }
         }
         if len > size {
@@ -44,25 +41,18 @@ fn open(path: &Path) -> Result<File, SourceError> {
     // Not blocking: the open of a named pipe would wait for its writer. (A regular file's reads
     // don't change by it.)
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)
-        .map_err(|cause| match cause.kind() {
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path).map_err(
+        |cause| match cause.kind() {
             ErrorKind::NotFound => SourceError::Missing { path: path.into() },
-            _ => SourceError::Unreadable {
-                path: path.into(),
-                cause,
-            },
-        })
+            _ => SourceError::Unreadable { path: path.into(), cause },
+        },
+    )
 }
 
 /// The file's size, if it is one that a secret may be read from.
 fn check(path: &Path, file: &File, group_readable: bool) -> Result<usize, SourceError> {
-    let metadata = file.metadata().map_err(|cause| SourceError::Unreadable {
-        path: path.into(),
-        cause,
-    })?;
+    let metadata =
+        file.metadata().map_err(|cause| SourceError::Unreadable { path: path.into(), cause })?;
     let kind = metadata.file_type();
     if !kind.is_file() {
         let found = match kind {
@@ -71,36 +61,21 @@ fn check(path: &Path, file: &File, group_readable: bool) -> Result<usize, Source
             kind if kind.is_socket() => "a socket",
             _ => "a device",
         };
-        return Err(SourceError::NotRegular {
-            path: path.into(),
-            found,
-        });
+        return Err(SourceError::NotRegular { path: path.into(), found });
     }
     let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
     if owner != user && owner != 0 {
-        return Err(SourceError::Owner {
-            path: path.into(),
-            owner,
-            user,
-        });
+        return Err(SourceError::Owner { path: path.into(), owner, user });
     }
     let mode = metadata.mode() & 0o7777;
     if mode & OTHERS_ACCESS != 0 {
-        return Err(SourceError::OpenToOthers {
-            path: path.into(),
-            mode,
-        });
+        return Err(SourceError::OpenToOthers { path: path.into(), mode });
     }
     if mode & GROUP_ACCESS != 0 && !group_readable {
-        return Err(SourceError::OpenToGroup {
-            path: path.into(),
-            mode,
-        });
+        return Err(SourceError::OpenToGroup { path: path.into(), mode });
     }
     usize::try_from(metadata.size())
         .ok()
         .filter(|size| *size <= MAX_SOURCE_BYTES)
-        .ok_or_else(|| SourceError::TooLarge {
-            place: format!("file {}", path.display()),
-        })
+        .ok_or_else(|| SourceError::TooLarge { place: format!("file {}", path.display()) })
 }

@@ -10,10 +10,7 @@
 //! What it does not do: keep secrets from whoever may read this process's memory. Pages are
 //! neither locked nor kept out of core dumps.
 
-#![allow(
-    unsafe_code,
-    reason = "the environment's memory is reached through C pointers alone"
-)]
+#![allow(unsafe_code, reason = "the environment's memory is reached through C pointers alone")]
 
 mod array;
 mod bytes;

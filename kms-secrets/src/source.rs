@@ -155,15 +155,9 @@ impl SecretSource {
     #[must_use]
     pub fn relative_to(self, base: &Path) -> Self {
         match self {
-            Self::File {
-                path,
-                encoding,
-                group_readable,
-            } => Self::File {
-                path: base.join(path),
-                encoding,
-                group_readable,
-            },
+            Self::File { path, encoding, group_readable } => {
+                Self::File { path: base.join(path), encoding, group_readable }
+            }
             Self::Env { .. } => self,
         }
     }
@@ -183,20 +177,15 @@ impl SecretSource {
     /// [`SourceError`], which names the source and never shows its content.
     pub fn read(&self) -> Result<DecodedSecret, SourceError> {
         let (text, encoding) = match self {
-            Self::File {
-                path,
-                encoding,
-                group_readable,
-            } => (file::read(path, *group_readable)?, encoding),
+            Self::File { path, encoding, group_readable } => {
+                (file::read(path, *group_readable)?, encoding)
+            }
             Self::Env { name, encoding } => (environment::read(name)?, encoding),
         };
         encoding
             .unwrap_or_else(|| Encoding::guess(text.expose()))
             .decode(text.expose())
-            .map_err(|cause| SourceError::Decode {
-                place: self.to_string(),
-                cause,
-            })
+            .map_err(|cause| SourceError::Decode { place: self.to_string(), cause })
     }
 }
 
@@ -241,16 +230,13 @@ impl<'de> Visitor<'de> for SourceVisitor {
                 encoding: fields.encoding,
                 group_readable: fields.group_readable.unwrap_or(false),
             }),
-            (None, Some(_)) if fields.group_readable.is_some() => Err(A::Error::custom(
-                "`group_readable` goes with `file`, not with `env`",
-            )),
-            (None, Some(name)) if name.is_empty() || name.contains(['=', '\0']) => Err(
-                A::Error::custom("`env` is no name of an environment variable"),
-            ),
-            (None, Some(name)) => Ok(SecretSource::Env {
-                name,
-                encoding: fields.encoding,
-            }),
+            (None, Some(_)) if fields.group_readable.is_some() => {
+                Err(A::Error::custom("`group_readable` goes with `file`, not with `env`"))
+            }
+            (None, Some(name)) if name.is_empty() || name.contains(['=', '\0']) => {
+                Err(A::Error::custom("`env` is no name of an environment variable"))
+            }
+            (None, Some(name)) => Ok(SecretSource::Env { name, encoding: fields.encoding }),
             (Some(_), Some(_)) => Err(A::Error::custom("both `file` and `env`, expected one")),
             (None, None) => Err(A::Error::custom("neither `file` nor `env`, expected one")),
         }
@@ -270,9 +256,5 @@ pub(crate) fn refuse_empty(
     secret: SecretBytes,
     place: impl FnOnce() -> String,
 ) -> Result<SecretBytes, SourceError> {
-    if secret.is_empty() {
-        Err(SourceError::Empty { place: place() })
-    } else {
-        Ok(secret)
-    }
+    if secret.is_empty() { Err(SourceError::Empty { place: place() }) } else { Ok(secret) }
 }

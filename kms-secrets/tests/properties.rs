@@ -1,9 +1,6 @@
 //! The decoders under arbitrary input.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a failed decoding of good input fails the test"
-)]
+#![allow(clippy::unwrap_used, reason = "a failed decoding of good input fails the test")]
 
 use base64ct::{Base64, Encoding as _};
 use kms_secrets::{DecodedSecret, Encoding};

@@ -46,18 +46,12 @@ const WAYS: [&str; 3] = ["plain", "serial", "service"];
 fn main() {
     // `cargo test` runs benches too, with `--test` or without `--bench`.
     let tiny = !std::env::args().any(|argument| argument == "--bench");
-    let (windows, length) = if tiny {
-        (1, Duration::from_millis(5))
-    } else {
-        (11, Duration::from_millis(400))
-    };
+    let (windows, length) =
+        if tiny { (1, Duration::from_millis(5)) } else { (11, Duration::from_millis(400)) };
     println!("{}", machine::describe());
     println!("{windows} windows of {length:?} for each way, in turns; 32-byte messages");
 
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let node = runtime.block_on(BenchNode::start());
     let mut table = Table::default();
     for key_type in KeyType::ALL {
@@ -65,11 +59,7 @@ fn main() {
         let actor = SerialActor::start(&runtime, Arc::clone(&key));
         for callers in CALLERS {
             let window = Window { callers, length };
-            table.add(
-                *key_type,
-                callers,
-                measure(&runtime, &node, &actor, &key, window, windows),
-            );
+            table.add(*key_type, callers, measure(&runtime, &node, &actor, &key, window, windows));
         }
     }
     runtime.block_on(node.stop());

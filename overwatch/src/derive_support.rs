@@ -94,11 +94,7 @@ impl Targets {
                 Err(gone) => Err(gone.into()),
             };
             if let Err(cause) = result {
-                failures.push(ServiceFailure {
-                    service,
-                    action,
-                    cause,
-                });
+                failures.push(ServiceFailure { service, action, cause });
             }
         }
         all_or_failures(failures)

@@ -113,11 +113,8 @@ fn traits() {
     same::<Option<AnyMessage>>(None, None::<Box<dyn Any + Send>>);
     same::<Option<DynError>>(None, None::<Box<dyn StdError + Send + Sync + 'static>>);
     same::<Option<ServiceStatus>>(None, None::<SameServiceStatus>);
-    let _: (
-        Option<StatusHandle>,
-        Option<LifecycleHandle>,
-        Option<Relay<Bare>>,
-    ) = (None, None, None);
+    let _: (Option<StatusHandle>, Option<LifecycleHandle>, Option<Relay<Bare>>) =
+        (None, None, None);
     let _: (Option<StateHandle<Bare, Bare>>, Option<StateWatcher<Bare>>) = (None, None);
     let _: &str = OVERWATCH_THREAD_NAME;
 }
@@ -179,9 +176,8 @@ where
     let _: Result<Vec<Id>, Error> = handle.retrieve_service_ids().await;
     let (sender, _) = finished_signal::channel();
     let command = OverwatchManagementCommand::Shutdown(sender);
-    let _: Result<(), mpsc::error::SendError<OverwatchCommand<Id>>> = handle
-        .send(OverwatchCommand::OverwatchManagement(command))
-        .await;
+    let _: Result<(), mpsc::error::SendError<OverwatchCommand<Id>>> =
+        handle.send(OverwatchCommand::OverwatchManagement(command)).await;
     handle.update_settings::<App>(app).await;
 }
 
@@ -237,9 +233,7 @@ async fn channels(sender: mpsc::Sender<u8>, mut inbound: InboundRelay<u8>, resou
     updater.update(Some(1));
     StateUpdater::new(Arc::new(watch::channel(Bare).0)).update(Bare);
     let settings: SettingsHandle<u32> = settings_handle;
-    settings
-        .updater()
-        .update(SettingsHandle::new(1).notifier().get_updated_settings());
+    settings.updater().update(SettingsHandle::new(1).notifier().get_updated_settings());
 }
 
 type Resources = ServiceResourcesHandle<u8, u32, u16, u8>;
@@ -247,9 +241,8 @@ type Resources = ServiceResourcesHandle<u8, u32, u16, u8>;
 async fn status(mut watcher: StatusWatcher) {
     let _: ServiceStatus = watcher.current();
     let _: &mut watch::Receiver<ServiceStatus> = watcher.receiver_mut();
-    let _: Result<ServiceStatus, ServiceStatus> = watcher
-        .wait_for(ServiceStatus::Ready, Some(Duration::ZERO))
-        .await;
+    let _: Result<ServiceStatus, ServiceStatus> =
+        watcher.wait_for(ServiceStatus::Ready, Some(Duration::ZERO)).await;
 }
 
 async fn lifecycle(notifier: &LifecycleNotifier) {

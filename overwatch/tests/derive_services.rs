@@ -85,11 +85,7 @@ mod plain {
     }
 
     fn settings() -> AppServiceSettings {
-        AppServiceSettings {
-            text_keeper: "text".to_owned(),
-            r#type: 8,
-            here: 16,
-        }
+        AppServiceSettings { text_keeper: "text".to_owned(), r#type: 8, here: 16 }
     }
 
     #[test]
@@ -118,10 +114,7 @@ mod plain {
         let id = RuntimeServiceId::TextKeeper;
         assert_eq!(id.service_task_name(), "overwatch-service/text_keeper");
         assert_eq!(id.state_task_name(), "overwatch-state/text_keeper");
-        assert_eq!(
-            RuntimeServiceId::Type.service_task_name(),
-            "overwatch-service/type"
-        );
+        assert_eq!(RuntimeServiceId::Type.service_task_name(), "overwatch-service/type");
     }
 
     #[test]
@@ -160,11 +153,7 @@ mod generic {
 
     #[tokio::test]
     async fn parameters_reach_the_services() {
-        let settings = AppServiceSettings {
-            left: [1_u8],
-            right: vec![2_u8],
-            neither: (),
-        };
+        let settings = AppServiceSettings { left: [1_u8], right: vec![2_u8], neither: () };
         let runtime = Some(Handle::current());
         let node = OverwatchRunner::<App<u8, u8>>::run(settings, runtime).unwrap();
         assert_eq!(ask::<[u8; 1], _>(node.handle()).await, [1]);
@@ -175,13 +164,7 @@ mod generic {
 
 /// Nothing that is generated is a lint's business.
 pub mod strict {
-    #![deny(
-        warnings,
-        missing_docs,
-        unreachable_pub,
-        unused_qualifications,
-        private_interfaces
-    )]
+    #![deny(warnings, missing_docs, unreachable_pub, unused_qualifications, private_interfaces)]
 
     use overwatch::derive_services;
 

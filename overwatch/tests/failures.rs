@@ -58,11 +58,7 @@ async fn a_failing_init_is_told_to_who_starts_and_can_be_tried_again() {
         let error = node.handle.start_service::<First>().await.unwrap_err();
         assert_eq!(
             chain(&error),
-            [
-                "service `First` could not start",
-                "its init failed",
-                "worker 1 refused"
-            ]
+            ["service `First` could not start", "its init failed", "worker 1 refused"]
         );
         assert_eq!(refusal(&error), Some(&Refused(1)));
         assert_eq!(node.statuses().await, [OFF, OFF]);
@@ -80,10 +76,7 @@ async fn a_panic_in_init_is_a_failed_start() {
     let error = node.handle.start_service::<First>().await.unwrap_err();
     assert_eq!(
         chain(&error),
-        [
-            "service `First` could not start",
-            "its init panicked: worker 1 panicked"
-        ]
+        ["service `First` could not start", "its init panicked: worker 1 panicked"]
     );
     assert_eq!(node.statuses().await, [OFF, OFF]);
     node.handle.start_service::<Second>().await.unwrap();
@@ -123,10 +116,7 @@ async fn a_state_that_cannot_be_made_fails_the_start() {
     settings.first.begin_with = 7;
     node.handle.update_settings::<support::App>(settings).await;
     let error = node.handle.start_service::<First>().await.unwrap_err();
-    assert_eq!(
-        chain(&error)[1..],
-        ["its state could not be made from its settings: 7 is odd"]
-    );
+    assert_eq!(chain(&error)[1..], ["its state could not be made from its settings: 7 is odd"]);
 }
 
 #[tokio::test]
@@ -165,14 +155,9 @@ async fn a_command_made_by_hand_loses_its_signal_when_it_fails() {
     let node = Node::new();
     node.first.set_init(Init::Fails);
     let (sender, done) = finished_signal::channel();
-    let command = ServiceSingleCommand {
-        service_id: RuntimeServiceId::First,
-        sender,
-    };
+    let command = ServiceSingleCommand { service_id: RuntimeServiceId::First, sender };
     node.handle
-        .send(OverwatchCommand::ServiceLifecycle(
-            ServiceLifecycleCommand::StartService(command),
-        ))
+        .send(OverwatchCommand::ServiceLifecycle(ServiceLifecycleCommand::StartService(command)))
         .await
         .unwrap();
     // Its failure is not mistaken for that of the next command.

@@ -38,10 +38,7 @@ async fn only_the_service_says_that_it_is_ready() {
     let (relay, mut status) = node.start_first().await;
     assert_eq!(status.current(), ServiceStatus::Starting);
     relay.send(Message::Ready).await.unwrap();
-    assert_eq!(
-        status.wait_for(ServiceStatus::Ready, None).await,
-        Ok(ServiceStatus::Ready)
-    );
+    assert_eq!(status.wait_for(ServiceStatus::Ready, None).await, Ok(ServiceStatus::Ready));
 }
 
 #[tokio::test]
@@ -59,10 +56,7 @@ async fn starting_twice_and_stopping_twice_do_nothing() {
     let node = Node::new();
     let inits = || {
         let notes = node.first.notes();
-        notes
-            .iter()
-            .filter(|note| matches!(note, Note::Init(_)))
-            .count()
+        notes.iter().filter(|note| matches!(note, Note::Init(_))).count()
     };
     node.handle.stop_service::<First>().await.unwrap();
     node.start_first().await;
@@ -118,10 +112,7 @@ async fn sequences_and_all() {
     let ids = [RuntimeServiceId::Second, RuntimeServiceId::First];
     handle.start_service_sequence(ids).await.unwrap();
     assert_eq!(node.statuses().await, [ON, ON]);
-    handle
-        .stop_service_sequence([RuntimeServiceId::Second])
-        .await
-        .unwrap();
+    handle.stop_service_sequence([RuntimeServiceId::Second]).await.unwrap();
     assert_eq!(node.statuses().await, [ON, OFF]);
     handle.start_all_services().await.unwrap();
     assert_eq!(node.statuses().await, [ON, ON]);
@@ -141,15 +132,10 @@ async fn services_can_be_driven_without_the_loop() {
     let notifier = app.get_service_lifecycle_notifier(&first).clone();
 
     let (sender, started) = finished_signal::channel();
-    notifier
-        .send(LifecycleMessage::Start(sender))
-        .await
-        .unwrap();
+    notifier.send(LifecycleMessage::Start(sender)).await.unwrap();
     started.await.unwrap();
     assert_eq!(status.current(), ON);
-    let relay = app
-        .request_relay(&first)
-        .downcast::<OutboundRelay<Message>>();
+    let relay = app.request_relay(&first).downcast::<OutboundRelay<Message>>();
     assert_eq!(echo(&relay.unwrap(), 6).await.await, Ok(6));
     let (sender, stopped) = finished_signal::channel();
     notifier.send(LifecycleMessage::Stop(sender)).await.unwrap();
@@ -158,10 +144,7 @@ async fn services_can_be_driven_without_the_loop() {
 
     node.first.set_init(Init::Fails);
     let (sender, started) = finished_signal::channel();
-    notifier
-        .send(LifecycleMessage::Start(sender))
-        .await
-        .unwrap();
+    notifier.send(LifecycleMessage::Start(sender)).await.unwrap();
     assert!(started.await.is_err());
     assert!(app.start_all().await.is_err());
     node.first.set_init(Init::Fine);
@@ -171,10 +154,7 @@ async fn services_can_be_driven_without_the_loop() {
     app.teardown().await.unwrap();
     assert_eq!(status.current(), OFF);
     let (sender, _) = finished_signal::channel();
-    let error = notifier
-        .send(LifecycleMessage::Start(sender))
-        .await
-        .unwrap_err();
+    let error = notifier.send(LifecycleMessage::Start(sender)).await.unwrap_err();
     assert_eq!(error.to_string(), "the service has ended with its node");
 }
 

@@ -41,19 +41,13 @@ impl io::Write for Writer {
 /// so each test looks for texts of its own.
 fn lines_with(text: &str) -> Vec<String> {
     let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
-    log.lines()
-        .filter(|line| line.contains(text))
-        .map(str::to_owned)
-        .collect()
+    log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
 }
 
 fn listen() {
     static LISTENING: OnceLock<()> = OnceLock::new();
     LISTENING.get_or_init(|| {
-        tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(|| Writer)
-            .init();
+        tracing_subscriber::fmt().with_ansi(false).with_writer(|| Writer).init();
     });
 }
 
@@ -89,10 +83,7 @@ async fn a_failed_start_that_nobody_learns_of_is_logged_with_its_cause() {
     let node = Node::new();
     node.first.set_init(Init::Panics);
     let (sender, done) = finished_signal::channel();
-    let command = ServiceSingleCommand {
-        service_id: RuntimeServiceId::First,
-        sender,
-    };
+    let command = ServiceSingleCommand { service_id: RuntimeServiceId::First, sender };
     let start = ServiceLifecycleCommand::StartService(command);
     let command = OverwatchCommand::ServiceLifecycle(start);
     node.handle.send(command).await.unwrap();
@@ -108,9 +99,5 @@ async fn a_failed_start_that_the_caller_learns_of_is_not_logged_twice() {
     let node = Node::new();
     node.second.set_init(Init::Panics);
     node.handle.start_service::<Second>().await.unwrap_err();
-    assert!(
-        !lines_with("not started")
-            .iter()
-            .any(|line| line.contains("service=Second"))
-    );
+    assert!(!lines_with("not started").iter().any(|line| line.contains("service=Second")));
 }

@@ -37,13 +37,8 @@ const OFF: ServiceStatus = ServiceStatus::Stopped;
 fn a_node_without_a_runtime_makes_its_own() {
     let node = Node::run(None);
     let runtime = node.overwatch.runtime().handle().clone();
-    let name = node
-        .overwatch
-        .spawn(async { thread::current().name().map(str::to_owned) });
-    assert_eq!(
-        runtime.block_on(name).unwrap().as_deref(),
-        Some(OVERWATCH_THREAD_NAME)
-    );
+    let name = node.overwatch.spawn(async { thread::current().name().map(str::to_owned) });
+    assert_eq!(runtime.block_on(name).unwrap().as_deref(), Some(OVERWATCH_THREAD_NAME));
     runtime.block_on(node.start_first());
     runtime.block_on(node.handle.shutdown()).unwrap();
     node.overwatch.blocking_wait_finished();
@@ -54,20 +49,14 @@ fn a_node_without_a_runtime_makes_its_own() {
 fn init_may_wait_for_io() {
     let node = Node::run(None);
     node.first.set_init(Init::BlocksOnIo);
-    node.overwatch
-        .runtime()
-        .handle()
-        .block_on(node.start_first());
+    node.overwatch.runtime().handle().block_on(node.start_first());
     assert!(node.first.notes().contains(&Note::Polled));
 }
 
 #[test]
 fn dropping_a_node_ends_its_own_runtime() {
     let node = Node::run(None);
-    node.overwatch
-        .runtime()
-        .handle()
-        .block_on(node.start_first());
+    node.overwatch.runtime().handle().block_on(node.start_first());
     drop(node.overwatch);
     assert!(node.first.notes().contains(&Note::Dropped));
 }
@@ -107,19 +96,12 @@ async fn shutdown_stops_all_and_finishes_the_node() {
     node.overwatch.wait_finished().await;
 
     let (relay_error, message) = relay.send(Message::Return).await.unwrap_err();
-    assert!(matches!(
-        (relay_error, message),
-        (RelayError::Send, Message::Return)
-    ));
+    assert!(matches!((relay_error, message), (RelayError::Send, Message::Return)));
     let handle = &node.handle;
     assert!(handle.relay::<First>().await.is_err());
     assert_eq!(handle.status_watcher::<First>().await.current(), OFF);
     let texts = [
-        handle
-            .start_service::<First>()
-            .await
-            .unwrap_err()
-            .to_string(),
+        handle.start_service::<First>().await.unwrap_err().to_string(),
         handle.stop_all_services().await.unwrap_err().to_string(),
         handle.shutdown().await.unwrap_err().to_string(),
         handle.retrieve_service_ids().await.unwrap_err().to_string(),
@@ -176,64 +158,29 @@ async fn commands_made_by_hand() {
     use ServiceLifecycleCommand as Command;
     let (first, second) = (RuntimeServiceId::First, RuntimeServiceId::Second);
     let single = |service_id| move |sender| ServiceSingleCommand { service_id, sender };
-    let both = |sender| ServiceSequenceCommand {
-        service_ids: vec![second, first],
-        sender,
-    };
+    let both = |sender| ServiceSequenceCommand { service_ids: vec![second, first], sender };
     let all = |sender| ServiceAllCommand { sender };
-    assert_eq!(
-        run(&|it| Command::StartService(single(first)(it))).await,
-        [ON, OFF]
-    );
-    assert_eq!(
-        run(&|it| Command::StartServiceSequence(both(it))).await,
-        [ON, ON]
-    );
-    assert_eq!(
-        run(&|it| Command::StopService(single(second)(it))).await,
-        [ON, OFF]
-    );
-    assert_eq!(
-        run(&|it| Command::StartAllServices(all(it))).await,
-        [ON, ON]
-    );
-    assert_eq!(
-        run(&|it| Command::StopServiceSequence(both(it))).await,
-        [OFF, OFF]
-    );
-    assert_eq!(
-        run(&|it| Command::StopAllServices(all(it))).await,
-        [OFF, OFF]
-    );
+    assert_eq!(run(&|it| Command::StartService(single(first)(it))).await, [ON, OFF]);
+    assert_eq!(run(&|it| Command::StartServiceSequence(both(it))).await, [ON, ON]);
+    assert_eq!(run(&|it| Command::StopService(single(second)(it))).await, [ON, OFF]);
+    assert_eq!(run(&|it| Command::StartAllServices(all(it))).await, [ON, ON]);
+    assert_eq!(run(&|it| Command::StopServiceSequence(both(it))).await, [OFF, OFF]);
+    assert_eq!(run(&|it| Command::StopAllServices(all(it))).await, [OFF, OFF]);
 
     let (reply, ids) = oneshot::channel();
     let command = OverwatchManagementCommand::RetrieveServiceIds(ReplyChannel::from(reply));
-    node.handle
-        .send(OverwatchCommand::OverwatchManagement(command))
-        .await
-        .unwrap();
+    node.handle.send(OverwatchCommand::OverwatchManagement(command)).await.unwrap();
     assert_eq!(ids.await.unwrap(), [first, second]);
-    assert_eq!(
-        node.handle.retrieve_service_ids().await.unwrap(),
-        [first, second]
-    );
+    assert_eq!(node.handle.retrieve_service_ids().await.unwrap(), [first, second]);
 
     let (sender, done) = finished_signal::channel();
     let command = OverwatchManagementCommand::Shutdown(sender);
-    node.handle
-        .send(OverwatchCommand::OverwatchManagement(command))
-        .await
-        .unwrap();
+    node.handle.send(OverwatchCommand::OverwatchManagement(command)).await.unwrap();
     done.await.unwrap();
     node.overwatch.wait_finished().await;
     let (sender, _) = finished_signal::channel();
     let command = Command::StopAllServices(ServiceAllCommand { sender });
-    assert!(
-        node.handle
-            .send(OverwatchCommand::ServiceLifecycle(command))
-            .await
-            .is_err()
-    );
+    assert!(node.handle.send(OverwatchCommand::ServiceLifecycle(command)).await.is_err());
 }
 
 #[tokio::test]

@@ -92,10 +92,7 @@ impl StateOperator<RuntimeServiceId> for Keeper {
     }
 
     fn from_settings(settings: &Settings, handle: OverwatchHandle<RuntimeServiceId>) -> Self {
-        Self {
-            kept: settings.kept.clone(),
-            handle,
-        }
+        Self { kept: settings.kept.clone(), handle }
     }
 
     async fn run(&mut self, Count(number): Count) {
@@ -112,9 +109,7 @@ type Overwatch = overwatch::overwatch::Overwatch<RuntimeServiceId>;
 
 async fn node() -> (Overwatch, mpsc::UnboundedReceiver<u64>) {
     let (kept, keeps) = mpsc::unbounded_channel();
-    let settings = AppServiceSettings {
-        counter: Settings { kept },
-    };
+    let settings = AppServiceSettings { counter: Settings { kept } };
     let overwatch = OverwatchRunner::<App>::run(settings, Some(Handle::current())).unwrap();
     overwatch.handle().start_service::<Counter>().await.unwrap();
     (overwatch, keeps)

@@ -72,9 +72,7 @@ impl ServiceCore<RuntimeServiceId> for Ping {
             let mut returned = 0;
             for round in 0..game.rounds {
                 let (back, ball) = oneshot::channel();
-                pong.send(Ball { round, back })
-                    .await
-                    .map_err(|(error, _)| error)?;
+                pong.send(Ball { round, back }).await.map_err(|(error, _)| error)?;
                 returned += u32::from(ball.await? == round);
             }
             let _ = game.result.send(returned);
@@ -92,11 +90,7 @@ impl ServiceCore<RuntimeServiceId> for Pong {
     async fn run(mut self) -> Result<(), DynError> {
         // The relay as a stream, this time.
         use futures::StreamExt as _;
-        let Resources::<Self> {
-            mut inbound_relay,
-            status_updater,
-            ..
-        } = self.0;
+        let Resources::<Self> { mut inbound_relay, status_updater, .. } = self.0;
         status_updater.notify_ready();
         while let Some(ball) = inbound_relay.next().await {
             let _ = ball.back.send(ball.round);

@@ -1,11 +1,7 @@
 //! The suite itself under test: an honest backend passes all of it, and each deliberately broken
 //! one fails in the place where it is broken.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a broken backend may panic; that is tested"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a broken backend may panic; that is tested")]
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -99,10 +95,7 @@ impl std::fmt::Debug for Store {
 #[async_trait]
 impl BackendSettings for Settings {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::software(
-            SourceUse::Refused,
-            [Operation::Generate, Operation::Execute],
-        )
+        Capabilities::software(SourceUse::Refused, [Operation::Generate, Operation::Execute])
     }
 
     async fn open(&self, context: &OpenContext) -> Result<Arc<dyn Backend>, BackendError> {
@@ -112,12 +105,7 @@ impl BackendSettings for Settings {
             self.store.keys.lock().unwrap().clear();
         }
         let (store, fault, name) = (Arc::clone(&self.store), self.fault, context.name.clone());
-        Ok(Arc::new(Memory {
-            store,
-            fault,
-            name,
-            listed: Mutex::default(),
-        }))
+        Ok(Arc::new(Memory { store, fault, name, listed: Mutex::default() }))
     }
 }
 
@@ -179,20 +167,10 @@ impl Backend for Memory {
             Fault::WrongId => KeyId::new("another").unwrap(),
             _ => spec.id.clone(),
         };
-        let name = if self.fault == Fault::WrongBackendName {
-            "elsewhere"
-        } else {
-            &self.name
-        };
+        let name = if self.fault == Fault::WrongBackendName { "elsewhere" } else { &self.name };
         let info = KeyInfo::new(id, public_key, name);
-        self.listed
-            .lock()
-            .unwrap()
-            .insert(spec.id.clone(), info.clone());
-        let signer = FaultySigner {
-            signer,
-            fault: self.fault,
-        };
+        self.listed.lock().unwrap().insert(spec.id.clone(), info.clone());
+        let signer = FaultySigner { signer, fault: self.fault };
         Ok(RegisteredKey::new(info, Signer::Local(Arc::new(signer))))
     }
 
@@ -202,9 +180,7 @@ impl Backend for Memory {
             Fault::EndlessList => Bound::Unbounded,
             _ => page.start(),
         };
-        let keys = listed
-            .range::<KeyId, _>((first, Bound::Unbounded))
-            .map(|(_, info)| info);
+        let keys = listed.range::<KeyId, _>((first, Bound::Unbounded)).map(|(_, info)| info);
         let skip = usize::from(self.fault == Fault::ShortList && page.after.is_none());
         Ok(KeyPage::collect(page, keys.skip(skip)))
     }
@@ -219,8 +195,7 @@ impl Backend for Memory {
     async fn rotate(&self, id: &KeyId) -> Result<RegisteredKey, BackendError> {
         match self.fault {
             Fault::PretendsToRotate => {
-                self.register(&KeySpec::new(id.clone(), KeyType::Ed25519))
-                    .await
+                self.register(&KeySpec::new(id.clone(), KeyType::Ed25519)).await
             }
             _ => Err(BackendError::Unsupported(Operation::Rotate)),
         }
@@ -262,11 +237,9 @@ impl LocalSigner for FaultySigner {
                 if self.fault == Fault::HighS {
                     negate((&mut bytes[32..]).try_into().unwrap());
                 }
-                EcdsaSignature::from_bytes(&bytes)
-                    .map(Signature::Ecdsa)
-                    .map_err(|cause| {
-                        BackendError::Corrupt(Failure::because("the device's signature", cause))
-                    })
+                EcdsaSignature::from_bytes(&bytes).map(Signature::Ecdsa).map_err(|cause| {
+                    BackendError::Corrupt(Failure::because("the device's signature", cause))
+                })
             }
             _ => self.signer.sign(scheme, message),
         }
@@ -314,10 +287,7 @@ impl Fixture for InMemory {
     async fn provision(&self, id: KeyId, key_type: KeyType) -> Provisioned {
         let mut spec = KeySpec::new(id, key_type);
         spec.if_missing = IfMissing::Generate;
-        Provisioned {
-            spec,
-            public_key: None,
-        }
+        Provisioned { spec, public_key: None }
     }
 
     fn absent(&self, id: KeyId, key_type: KeyType) -> KeySpec {
@@ -325,21 +295,13 @@ impl Fixture for InMemory {
     }
 
     async fn damage(&self, spec: &KeySpec) -> bool {
-        self.0
-            .store
-            .keys
-            .lock()
-            .unwrap()
-            .insert(spec.id.clone(), vec![0; 31]);
+        self.0.store.keys.lock().unwrap().insert(spec.id.clone(), vec![0; 31]);
         true
     }
 }
 
 async fn report_on(fault: Fault, limit: Duration) -> Report {
-    let settings = Settings {
-        store: Arc::default(),
-        fault,
-    };
+    let settings = Settings { store: Arc::default(), fault };
     conformance::run(InMemory(settings), limit).await
 }
 
@@ -348,11 +310,7 @@ async fn failing(fault: Fault) -> Vec<CheckKind> {
     let patient = !matches!(fault, Fault::EndlessRegister | Fault::EndlessSign);
     let limit = Duration::from_millis(if patient { 60_000 } else { 200 });
     let report = report_on(fault, limit).await;
-    let mut kinds: Vec<_> = report
-        .failures()
-        .iter()
-        .map(|failure| failure.kind)
-        .collect();
+    let mut kinds: Vec<_> = report.failures().iter().map(|failure| failure.kind).collect();
     kinds.sort();
     kinds.dedup();
     kinds

@@ -19,10 +19,7 @@ pub(crate) struct Preload {
 
 impl Preload {
     pub(crate) fn new(name: String) -> Self {
-        Self {
-            name,
-            loaded: Mutex::default(),
-        }
+        Self { name, loaded: Mutex::default() }
     }
 
     fn loaded(&self) -> MutexGuard<'_, BTreeMap<KeyId, KeyInfo>> {
@@ -50,11 +47,7 @@ impl Backend for Preload {
 
         let signer = SoftwareSigner::new(key);
         let signer = Signer::Local(Arc::new(signer));
-        let info = KeyInfo::new(
-            spec.id.clone(),
-            signer.public_key().clone(),
-            self.name.as_str(),
-        );
+        let info = KeyInfo::new(spec.id.clone(), signer.public_key().clone(), self.name.as_str());
         self.loaded().insert(spec.id.clone(), info.clone());
         Ok(RegisteredKey::new(info, signer))
     }

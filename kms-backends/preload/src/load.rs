@@ -44,10 +44,7 @@ fn no_key(key_type: KeyType, source: &SecretSource, cause: KeyError) -> BackendE
         KeyError::NoDocumentForm(_) => BackendError::Misconfigured,
         _ => BackendError::Corrupt,
     };
-    class(Failure::because(
-        format!("{source} holds no {key_type} key"),
-        cause,
-    ))
+    class(Failure::because(format!("{source} holds no {key_type} key"), cause))
 }
 
 fn wrong_label(label: &str, key_type: KeyType, source: &SecretSource) -> BackendError {

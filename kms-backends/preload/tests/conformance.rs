@@ -1,9 +1,6 @@
 //! The contract of a backend, run against this one.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that can't write its key files fails"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that can't write its key files fails")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -29,11 +26,7 @@ impl Files {
     fn spec(&self, id: KeyId, key_type: KeyType) -> KeySpec {
         let path = self.path(&id);
         let mut spec = KeySpec::new(id, key_type);
-        spec.source = Some(SecretSource::File {
-            path,
-            encoding: None,
-            group_readable: false,
-        });
+        spec.source = Some(SecretSource::File { path, encoding: None, group_readable: false });
         spec
     }
 
@@ -58,16 +51,9 @@ impl Fixture for Files {
 
     async fn provision(&self, id: KeyId, key_type: KeyType) -> Provisioned {
         let key = SecretKey::generate(key_type).unwrap();
-        let hex = key
-            .expose_secret()
-            .expose()
-            .iter()
-            .map(|byte| format!("{byte:02x}"));
+        let hex = key.expose_secret().expose().iter().map(|byte| format!("{byte:02x}"));
         self.write(&id, &hex.collect::<String>());
-        Provisioned {
-            spec: self.spec(id, key_type),
-            public_key: Some(key.public_key()),
-        }
+        Provisioned { spec: self.spec(id, key_type), public_key: Some(key.public_key()) }
     }
 
     fn absent(&self, id: KeyId, key_type: KeyType) -> KeySpec {
@@ -82,10 +68,6 @@ impl Fixture for Files {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn preload_keeps_the_contract() {
-    let files = Files {
-        folder: TempDir::new().unwrap(),
-    };
-    conformance::run(files, Duration::from_secs(60))
-        .await
-        .assert_conformance();
+    let files = Files { folder: TempDir::new().unwrap() };
+    conformance::run(files, Duration::from_secs(60)).await.assert_conformance();
 }

@@ -21,10 +21,7 @@ impl Bls12381PublicKey {
     /// [`KeyError::Identity`]; [`KeyError::NotInSubgroup`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
         if bytes.len() != 48 {
-            return Err(KeyError::WrongLength {
-                expected: 48,
-                got: bytes.len(),
-            });
+            return Err(KeyError::WrongLength { expected: 48, got: bytes.len() });
         }
         let key = min_pk::PublicKey::uncompress(bytes).map_err(refusal)?;
         key.validate().map_err(refusal)?;
@@ -99,10 +96,7 @@ impl Bls12381PublicKey {
         prefix: &[u8],
         signature: &Bls12381Signature,
     ) -> Result<(), VerifyError> {
-        match signature
-            .point()
-            .verify(false, message, tag, prefix, &self.0, false)
-        {
+        match signature.point().verify(false, message, tag, prefix, &self.0, false) {
             BLST_ERROR::BLST_SUCCESS => Ok(()),
             _ => Err(VerifyError),
         }
@@ -138,10 +132,7 @@ mod tests {
     fn the_identity_is_refused() {
         let mut bytes = [0; 48];
         bytes[0] = 0xc0;
-        assert_eq!(
-            Bls12381PublicKey::from_bytes(&bytes),
-            Err(KeyError::Identity)
-        );
+        assert_eq!(Bls12381PublicKey::from_bytes(&bytes), Err(KeyError::Identity));
     }
 
     #[test]
@@ -161,24 +152,15 @@ mod tests {
     #[test]
     fn other_encodings_are_refused() {
         let key = *Bls12381SecretKey::generate().unwrap().public_key();
-        let long = KeyError::WrongLength {
-            expected: 48,
-            got: 96,
-        };
-        assert_eq!(
-            Bls12381PublicKey::from_bytes(&key.point().serialize()),
-            Err(long)
-        );
+        let long = KeyError::WrongLength { expected: 48, got: 96 };
+        assert_eq!(Bls12381PublicKey::from_bytes(&key.point().serialize()), Err(long));
         let mut uncompressed_flag = key.to_bytes();
         uncompressed_flag[0] &= 0x7f;
         let refused = Bls12381PublicKey::from_bytes(&uncompressed_flag);
         assert_eq!(refused, Err(KeyError::NotAPoint));
         let mut large = [0xff; 48];
         large[0] = 0x9f;
-        assert_eq!(
-            Bls12381PublicKey::from_bytes(&large),
-            Err(KeyError::NotAPoint)
-        );
+        assert_eq!(Bls12381PublicKey::from_bytes(&large), Err(KeyError::NotAPoint));
     }
 
     #[test]
@@ -187,14 +169,8 @@ mod tests {
         let mut negated = key.to_bytes();
         negated[0] ^= 0x20; // the sign of y
         let negated = Bls12381PublicKey::from_bytes(&negated).unwrap();
-        assert_eq!(
-            Bls12381PublicKey::aggregate(&[key, negated]),
-            Err(AggregateError::Identity)
-        );
-        assert_eq!(
-            Bls12381PublicKey::aggregate(&[]),
-            Err(AggregateError::Empty)
-        );
+        assert_eq!(Bls12381PublicKey::aggregate(&[key, negated]), Err(AggregateError::Identity));
+        assert_eq!(Bls12381PublicKey::aggregate(&[]), Err(AggregateError::Empty));
         assert_eq!(Bls12381PublicKey::aggregate(&[key]), Ok(key));
     }
 }

@@ -51,11 +51,7 @@ impl Bls12381SecretKey {
         }
         let lent = <&min_pk::SecretKey>::try_from(&*scalar).map_err(|_| KeyError::OutOfRange)?;
         let public_key = Bls12381PublicKey::of(lent)?;
-        Ok(Self {
-            bytes,
-            scalar,
-            public_key,
-        })
+        Ok(Self { bytes, scalar, public_key })
     }
 
     /// The public key, computed when the secret was made.
@@ -89,11 +85,7 @@ impl Bls12381SecretKey {
     /// [`SignError::SelfTestFailed`], if the secret in memory is no longer a key.
     pub fn prove_possession(&self) -> Result<Bls12381Signature, SignError> {
         let message = self.public_key.to_bytes();
-        Ok(Bls12381Signature::of(self.lend()?.sign(
-            &message,
-            POSSESSION_TAG,
-            &[],
-        )))
+        Ok(Bls12381Signature::of(self.lend()?.sign(&message, POSSESSION_TAG, &[])))
     }
 
     pub(crate) fn bytes(&self) -> &[u8; 32] {
@@ -101,9 +93,7 @@ impl Bls12381SecretKey {
     }
 
     fn lend(&self) -> Result<&min_pk::SecretKey, SignError> {
-        (&*self.scalar)
-            .try_into()
-            .map_err(|_| SignError::SelfTestFailed)
+        (&*self.scalar).try_into().map_err(|_| SignError::SelfTestFailed)
     }
 }
 
@@ -126,28 +116,13 @@ mod tests {
     #[test]
     fn secrets_from_one_to_the_order_less_one_are_keys() {
         let mut bytes = hex::decode(ORDER).unwrap();
-        assert_eq!(
-            Bls12381SecretKey::from_bytes(&bytes).unwrap_err(),
-            KeyError::OutOfRange
-        );
+        assert_eq!(Bls12381SecretKey::from_bytes(&bytes).unwrap_err(), KeyError::OutOfRange);
         bytes[31] -= 1;
         assert!(Bls12381SecretKey::from_bytes(&bytes).is_ok());
-        assert_eq!(
-            Bls12381SecretKey::from_bytes(&[0; 32]).unwrap_err(),
-            KeyError::Zero
-        );
-        assert_eq!(
-            Bls12381SecretKey::from_bytes(&[0xff; 32]).unwrap_err(),
-            KeyError::OutOfRange
-        );
-        let short = KeyError::WrongLength {
-            expected: 32,
-            got: 31,
-        };
-        assert_eq!(
-            Bls12381SecretKey::from_bytes(&bytes[1..]).unwrap_err(),
-            short
-        );
+        assert_eq!(Bls12381SecretKey::from_bytes(&[0; 32]).unwrap_err(), KeyError::Zero);
+        assert_eq!(Bls12381SecretKey::from_bytes(&[0xff; 32]).unwrap_err(), KeyError::OutOfRange);
+        let short = KeyError::WrongLength { expected: 32, got: 31 };
+        assert_eq!(Bls12381SecretKey::from_bytes(&bytes[1..]).unwrap_err(), short);
     }
 
     #[test]
@@ -162,10 +137,7 @@ mod tests {
     fn a_secret_that_was_damaged_in_memory_does_not_sign() {
         let mut key = Bls12381SecretKey::generate().unwrap();
         key.scalar.b = [0; 32];
-        assert_eq!(
-            key.sign(BlsCiphersuite::Pop, b"m"),
-            Err(SignError::SelfTestFailed)
-        );
+        assert_eq!(key.sign(BlsCiphersuite::Pop, b"m"), Err(SignError::SelfTestFailed));
         assert_eq!(key.prove_possession(), Err(SignError::SelfTestFailed));
     }
 }

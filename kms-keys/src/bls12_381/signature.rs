@@ -21,10 +21,7 @@ impl Bls12381Signature {
     /// [`SignatureError::Identity`]; [`SignatureError::NotInSubgroup`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
         if bytes.len() != 96 {
-            return Err(SignatureError::WrongLength {
-                expected: 96,
-                got: bytes.len(),
-            });
+            return Err(SignatureError::WrongLength { expected: 96, got: bytes.len() });
         }
         let signature = min_pk::Signature::uncompress(bytes).map_err(refusal)?;
         signature.validate(true).map_err(refusal)?;
@@ -74,10 +71,9 @@ impl Bls12381Signature {
             }
         }
         let augmented: Vec<Vec<u8>> = match ciphersuite {
-            BlsCiphersuite::Aug => pairs
-                .iter()
-                .map(|(key, message)| [&key.to_bytes(), *message].concat())
-                .collect(),
+            BlsCiphersuite::Aug => {
+                pairs.iter().map(|(key, message)| [&key.to_bytes(), *message].concat()).collect()
+            }
             BlsCiphersuite::Basic | BlsCiphersuite::Pop => Vec::new(),
         };
         let messages: Vec<&[u8]> = if ciphersuite == BlsCiphersuite::Aug {
@@ -86,10 +82,7 @@ impl Bls12381Signature {
             pairs.iter().map(|(_, message)| *message).collect()
         };
         let keys: Vec<_> = pairs.iter().map(|(key, _)| key.point()).collect();
-        outcome(
-            self.0
-                .aggregate_verify(false, &messages, ciphersuite.tag(), &keys, false),
-        )
+        outcome(self.0.aggregate_verify(false, &messages, ciphersuite.tag(), &keys, false))
     }
 
     /// Checks an aggregate of signatures of all `keys` over one `message`, with
@@ -107,9 +100,11 @@ impl Bls12381Signature {
         keys: &[Bls12381PublicKey],
         message: &[u8],
     ) -> Result<(), VerifyError> {
-        Bls12381PublicKey::aggregate(keys)
-            .map_err(|_| VerifyError)?
-            .verify(BlsCiphersuite::Pop, message, self)
+        Bls12381PublicKey::aggregate(keys).map_err(|_| VerifyError)?.verify(
+            BlsCiphersuite::Pop,
+            message,
+            self,
+        )
     }
 
     pub(super) fn point(&self) -> &min_pk::Signature {
@@ -118,11 +113,7 @@ impl Bls12381Signature {
 }
 
 fn outcome(result: BLST_ERROR) -> Result<(), VerifyError> {
-    if result == BLST_ERROR::BLST_SUCCESS {
-        Ok(())
-    } else {
-        Err(VerifyError)
-    }
+    if result == BLST_ERROR::BLST_SUCCESS { Ok(()) } else { Err(VerifyError) }
 }
 
 fn refusal(error: BLST_ERROR) -> SignatureError {
@@ -144,11 +135,8 @@ mod tests {
     use super::*;
     use crate::Bls12381SecretKey;
 
-    const SUITES: [BlsCiphersuite; 3] = [
-        BlsCiphersuite::Basic,
-        BlsCiphersuite::Aug,
-        BlsCiphersuite::Pop,
-    ];
+    const SUITES: [BlsCiphersuite; 3] =
+        [BlsCiphersuite::Basic, BlsCiphersuite::Aug, BlsCiphersuite::Pop];
 
     fn keys() -> [Bls12381SecretKey; 2] {
         [1, 2].map(|byte| Bls12381SecretKey::from_bytes(&[byte; 32]).unwrap())
@@ -183,11 +171,7 @@ mod tests {
         for suite in SUITES {
             let signature = aggregate(suite, [b"same", b"same"]);
             let verified = signature.aggregate_verify(suite, &[(a, b"same"), (b, b"same")]);
-            assert_eq!(
-                verified.is_ok(),
-                suite != BlsCiphersuite::Basic,
-                "{suite:?}"
-            );
+            assert_eq!(verified.is_ok(), suite != BlsCiphersuite::Basic, "{suite:?}");
         }
     }
 
@@ -196,18 +180,9 @@ mod tests {
         let [a, b] = keys().map(|key| *key.public_key());
         let signature = aggregate(BlsCiphersuite::Pop, [b"same", b"same"]);
         assert_eq!(signature.fast_aggregate_verify(&[a, b], b"same"), Ok(()));
-        assert_eq!(
-            signature.fast_aggregate_verify(&[a, b], b"other"),
-            Err(VerifyError)
-        );
-        assert_eq!(
-            signature.fast_aggregate_verify(&[a], b"same"),
-            Err(VerifyError)
-        );
-        assert_eq!(
-            signature.fast_aggregate_verify(&[], b"same"),
-            Err(VerifyError)
-        );
+        assert_eq!(signature.fast_aggregate_verify(&[a, b], b"other"), Err(VerifyError));
+        assert_eq!(signature.fast_aggregate_verify(&[a], b"same"), Err(VerifyError));
+        assert_eq!(signature.fast_aggregate_verify(&[], b"same"), Err(VerifyError));
     }
 
     #[test]
@@ -218,16 +193,10 @@ mod tests {
         assert_eq!(b.public_key().verify_possession(&proof), Err(VerifyError));
         let message = a.public_key().to_bytes();
         for suite in SUITES {
-            assert_eq!(
-                a.public_key().verify(suite, &message, &proof),
-                Err(VerifyError)
-            );
+            assert_eq!(a.public_key().verify(suite, &message, &proof), Err(VerifyError));
         }
         let signature = a.sign(BlsCiphersuite::Pop, &message).unwrap();
-        assert_eq!(
-            a.public_key().verify_possession(&signature),
-            Err(VerifyError)
-        );
+        assert_eq!(a.public_key().verify_possession(&signature), Err(VerifyError));
     }
 
     #[test]
@@ -238,10 +207,7 @@ mod tests {
         let negated = Bls12381Signature::from_bytes(&negated).unwrap();
         let sum = Bls12381Signature::aggregate(&[signature, negated]);
         assert_eq!(sum, Err(AggregateError::Identity));
-        assert_eq!(
-            Bls12381Signature::aggregate(&[]),
-            Err(AggregateError::Empty)
-        );
+        assert_eq!(Bls12381Signature::aggregate(&[]), Err(AggregateError::Empty));
         assert_eq!(Bls12381Signature::aggregate(&[signature]), Ok(signature));
     }
 
@@ -249,10 +215,7 @@ mod tests {
     fn bad_points_are_refused() {
         let mut bytes = [0; 96];
         bytes[0] = 0xc0;
-        assert_eq!(
-            Bls12381Signature::from_bytes(&bytes),
-            Err(SignatureError::Identity)
-        );
+        assert_eq!(Bls12381Signature::from_bytes(&bytes), Err(SignatureError::Identity));
         let refusals = (1..20).map(|x| {
             let mut bytes = [0; 96];
             (bytes[0], bytes[95]) = (0x80, x);
@@ -262,10 +225,7 @@ mod tests {
             refusals.partition(|error| *error == SignatureError::NotInSubgroup);
         assert!(!outside.is_empty());
         assert!(!off.is_empty() && off.iter().all(|error| *error == SignatureError::NotAPoint));
-        let long = SignatureError::WrongLength {
-            expected: 96,
-            got: 192,
-        };
+        let long = SignatureError::WrongLength { expected: 96, got: 192 };
         assert_eq!(Bls12381Signature::from_bytes(&[0; 192]), Err(long));
     }
 }

@@ -11,10 +11,7 @@ fn wrong_length() {
         for got in [0, 31, 33, 64] {
             let expected = KeyError::WrongLength { expected: 32, got };
             let bytes = vec![1; got];
-            assert_eq!(
-                SecretKey::from_bytes(*key_type, &bytes).unwrap_err(),
-                expected
-            );
+            assert_eq!(SecretKey::from_bytes(*key_type, &bytes).unwrap_err(), expected);
             let digits = "01".repeat(got);
             let refused = SecretKey::from_hex(*key_type, digits.as_bytes()).unwrap_err();
             assert_eq!(refused, expected);
@@ -30,10 +27,7 @@ fn wrong_length() {
 
 #[test]
 fn bad_hex() {
-    let too_long = KeyError::WrongLength {
-        expected: 32,
-        got: 33,
-    };
+    let too_long = KeyError::WrongLength { expected: 32, got: 33 };
     for (text, expected) in [
         (format!("{}g", &SECRET[1..]), KeyError::BadHex),
         (format!(" {}", &SECRET[1..]), KeyError::BadHex),
@@ -52,10 +46,7 @@ fn bad_hex() {
     for key_type in KeyType::ALL {
         let refused = SecretKey::from_hex(*key_type, not_digits.as_bytes()).unwrap_err();
         assert_eq!(refused, KeyError::BadHex);
-        assert_eq!(
-            PublicKey::from_hex(*key_type, &not_digits),
-            Err(KeyError::BadHex)
-        );
+        assert_eq!(PublicKey::from_hex(*key_type, &not_digits), Err(KeyError::BadHex));
     }
 }
 
@@ -63,14 +54,8 @@ fn bad_hex() {
 fn zero_and_out_of_range() {
     for key_type in [KeyType::Secp256k1, KeyType::Bls12381] {
         let refuses = |text: &str, expected| {
-            assert_eq!(
-                SecretKey::from_bytes(key_type, &hex(text)).unwrap_err(),
-                expected
-            );
-            assert_eq!(
-                SecretKey::from_hex(key_type, text.as_bytes()).unwrap_err(),
-                expected
-            );
+            assert_eq!(SecretKey::from_bytes(key_type, &hex(text)).unwrap_err(), expected);
+            assert_eq!(SecretKey::from_hex(key_type, text.as_bytes()).unwrap_err(), expected);
         };
         refuses(&"00".repeat(32), KeyError::Zero);
         refuses(&"ff".repeat(32), KeyError::OutOfRange);
@@ -89,57 +74,17 @@ fn zero_and_out_of_range() {
 #[test]
 fn bad_points() {
     for (key_type, text, expected) in [
-        (
-            KeyType::Ed25519,
-            format!("02{}", "00".repeat(31)),
-            KeyError::NotAPoint,
-        ),
-        (
-            KeyType::Ed25519,
-            format!("f0{}7f", "ff".repeat(30)),
-            KeyError::NonCanonical,
-        ),
-        (
-            KeyType::Ed25519,
-            format!("01{}", "00".repeat(31)),
-            KeyError::NotInSubgroup,
-        ),
-        (
-            KeyType::Secp256k1,
-            format!("02{}05", "00".repeat(31)),
-            KeyError::NotAPoint,
-        ),
-        (
-            KeyType::Secp256k1,
-            format!("02{}", "ff".repeat(32)),
-            KeyError::NotAPoint,
-        ),
-        (
-            KeyType::Secp256k1,
-            format!("05{}01", "00".repeat(31)),
-            KeyError::NonCanonical,
-        ),
+        (KeyType::Ed25519, format!("02{}", "00".repeat(31)), KeyError::NotAPoint),
+        (KeyType::Ed25519, format!("f0{}7f", "ff".repeat(30)), KeyError::NonCanonical),
+        (KeyType::Ed25519, format!("01{}", "00".repeat(31)), KeyError::NotInSubgroup),
+        (KeyType::Secp256k1, format!("02{}05", "00".repeat(31)), KeyError::NotAPoint),
+        (KeyType::Secp256k1, format!("02{}", "ff".repeat(32)), KeyError::NotAPoint),
+        (KeyType::Secp256k1, format!("05{}01", "00".repeat(31)), KeyError::NonCanonical),
         (KeyType::Secp256k1, "00".into(), KeyError::Identity),
-        (
-            KeyType::Bls12381,
-            format!("80{}01", "00".repeat(46)),
-            KeyError::NotAPoint,
-        ),
-        (
-            KeyType::Bls12381,
-            format!("80{}04", "00".repeat(46)),
-            KeyError::NotInSubgroup,
-        ),
-        (
-            KeyType::Bls12381,
-            format!("c0{}", "00".repeat(47)),
-            KeyError::Identity,
-        ),
+        (KeyType::Bls12381, format!("80{}01", "00".repeat(46)), KeyError::NotAPoint),
+        (KeyType::Bls12381, format!("80{}04", "00".repeat(46)), KeyError::NotInSubgroup),
+        (KeyType::Bls12381, format!("c0{}", "00".repeat(47)), KeyError::Identity),
     ] {
-        assert_eq!(
-            PublicKey::from_hex(key_type, &text),
-            Err(expected),
-            "{key_type}: {text}"
-        );
+        assert_eq!(PublicKey::from_hex(key_type, &text), Err(expected), "{key_type}: {text}");
     }
 }

@@ -32,24 +32,11 @@ pub(crate) fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 
 /// A PKCS#8 document with anything as its parts.
 pub(crate) fn pkcs8(version: u8, algorithm: &[&[u8]], inner: &[u8], rest: &[u8]) -> Vec<u8> {
-    tlv(
-        SEQUENCE,
-        &[
-            &[2, 1, version],
-            &tlv(SEQUENCE, algorithm),
-            &tlv(OCTETS, &[inner]),
-            rest,
-        ],
-    )
+    tlv(SEQUENCE, &[&[2, 1, version], &tlv(SEQUENCE, algorithm), &tlv(OCTETS, &[inner]), rest])
 }
 
 pub(crate) fn ed25519_document() -> Vec<u8> {
-    pkcs8(
-        0,
-        &[OID_ED25519],
-        &tlv(OCTETS, &[&hex(ED25519_SECRET)]),
-        &[],
-    )
+    pkcs8(0, &[OID_ED25519], &tlv(OCTETS, &[&hex(ED25519_SECRET)]), &[])
 }
 
 /// `ECPrivateKey` with anything behind the secret.
@@ -62,10 +49,7 @@ pub(crate) fn secp256k1_document(inner: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn spki(algorithm: &[&[u8]], point: &[u8]) -> Vec<u8> {
-    tlv(
-        SEQUENCE,
-        &[&tlv(SEQUENCE, algorithm), &tlv(BITS, &[&[0], point])],
-    )
+    tlv(SEQUENCE, &[&tlv(SEQUENCE, algorithm), &tlv(BITS, &[&[0], point])])
 }
 
 pub(crate) fn pem(label: &str, der: &[u8]) -> String {
@@ -74,25 +58,13 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
 
 #[track_caller]
 pub(crate) fn refuses_pkcs8(key_type: KeyType, der: &[u8], expected: &KeyError) {
-    assert_eq!(
-        SecretKey::from_pkcs8_der(key_type, der).unwrap_err(),
-        *expected
-    );
+    assert_eq!(SecretKey::from_pkcs8_der(key_type, der).unwrap_err(), *expected);
     let text = pem("PRIVATE KEY", der);
-    assert_eq!(
-        SecretKey::from_pkcs8_pem(key_type, text.as_bytes()).unwrap_err(),
-        *expected
-    );
+    assert_eq!(SecretKey::from_pkcs8_pem(key_type, text.as_bytes()).unwrap_err(), *expected);
 }
 
 #[track_caller]
 pub(crate) fn refuses_spki(key_type: KeyType, der: &[u8], expected: &KeyError) {
-    assert_eq!(
-        PublicKey::from_spki_der(key_type, der).as_ref(),
-        Err(expected)
-    );
-    assert_eq!(
-        PublicKey::from_spki_pem(key_type, &pem("PUBLIC KEY", der)).as_ref(),
-        Err(expected)
-    );
+    assert_eq!(PublicKey::from_spki_der(key_type, der).as_ref(), Err(expected));
+    assert_eq!(PublicKey::from_spki_pem(key_type, &pem("PUBLIC KEY", der)).as_ref(), Err(expected));
 }

@@ -6,10 +6,7 @@ use crate::common::hex;
 use crate::der::*;
 
 fn wrong_algorithm(expected: &'static str, found: &str) -> KeyError {
-    KeyError::WrongAlgorithm {
-        expected,
-        found: found.into(),
-    }
+    KeyError::WrongAlgorithm { expected, found: found.into() }
 }
 
 #[test]
@@ -43,43 +40,23 @@ fn wrong_algorithm_or_curve() {
     let secp256k1 = |found| wrong_algorithm("secp256k1 (1.3.132.0.10)", found);
     let inner = ec_private_key(1, &hex(K1_SECRET), &[]);
 
-    refuses_pkcs8(
-        KeyType::Secp256k1,
-        &ed25519_document(),
-        &secp256k1("1.3.101.112"),
-    );
-    refuses_pkcs8(
-        KeyType::Ed25519,
-        &secp256k1_document(&inner),
-        &ed25519("1.3.132.0.10"),
-    );
+    refuses_pkcs8(KeyType::Secp256k1, &ed25519_document(), &secp256k1("1.3.101.112"));
+    refuses_pkcs8(KeyType::Ed25519, &secp256k1_document(&inner), &ed25519("1.3.132.0.10"));
     let p256 = pkcs8(0, &[OID_EC, OID_P256], &inner, &[]);
     refuses_pkcs8(KeyType::Secp256k1, &p256, &secp256k1("1.2.840.10045.3.1.7"));
     let x25519 = pkcs8(0, &[OID_X25519], &tlv(OCTETS, &[&[1; 32]]), &[]);
     refuses_pkcs8(KeyType::Ed25519, &x25519, &ed25519("1.3.101.110"));
     let no_curve = pkcs8(0, &[OID_EC], &inner, &[]);
-    refuses_pkcs8(
-        KeyType::Secp256k1,
-        &no_curve,
-        &secp256k1("1.2.840.10045.2.1"),
-    );
+    refuses_pkcs8(KeyType::Secp256k1, &no_curve, &secp256k1("1.2.840.10045.2.1"));
     // The outer structure says one curve, the inner another.
     let inner = ec_private_key(1, &hex(K1_SECRET), &tlv(0xa0, &[OID_P256]));
     let disagreeing = secp256k1_document(&inner);
-    refuses_pkcs8(
-        KeyType::Secp256k1,
-        &disagreeing,
-        &secp256k1("1.2.840.10045.3.1.7"),
-    );
+    refuses_pkcs8(KeyType::Secp256k1, &disagreeing, &secp256k1("1.2.840.10045.3.1.7"));
 
     let public = spki(&[OID_X25519], &[9; 32]);
     refuses_spki(KeyType::Ed25519, &public, &ed25519("1.3.101.110"));
     let public = spki(&[OID_EC, OID_P256], &[2; 33]);
-    refuses_spki(
-        KeyType::Secp256k1,
-        &public,
-        &secp256k1("1.2.840.10045.3.1.7"),
-    );
+    refuses_spki(KeyType::Secp256k1, &public, &secp256k1("1.2.840.10045.3.1.7"));
 }
 
 #[test]
@@ -93,17 +70,9 @@ fn trailing_bytes() {
     refuses_pkcs8(KeyType::Ed25519, &inside, &KeyError::TrailingBytes);
     let mut inner = ec_private_key(1, &hex(K1_SECRET), &[]);
     inner.push(0);
-    refuses_pkcs8(
-        KeyType::Secp256k1,
-        &secp256k1_document(&inner),
-        &KeyError::TrailingBytes,
-    );
+    refuses_pkcs8(KeyType::Secp256k1, &secp256k1_document(&inner), &KeyError::TrailingBytes);
     let inner = ec_private_key(1, &hex(K1_SECRET), &[4, 0]);
-    refuses_pkcs8(
-        KeyType::Secp256k1,
-        &secp256k1_document(&inner),
-        &KeyError::TrailingBytes,
-    );
+    refuses_pkcs8(KeyType::Secp256k1, &secp256k1_document(&inner), &KeyError::TrailingBytes);
     let mut public = spki(&[OID_ED25519], &hex(ED25519_PUBLIC));
     public.push(0);
     refuses_spki(KeyType::Ed25519, &public, &KeyError::TrailingBytes);
@@ -117,11 +86,7 @@ fn trailing_bytes() {
 fn no_document_form() {
     let expected = KeyError::NoDocumentForm(KeyType::Bls12381);
     refuses_pkcs8(KeyType::Bls12381, &ed25519_document(), &expected);
-    refuses_spki(
-        KeyType::Bls12381,
-        &spki(&[OID_ED25519], &hex(ED25519_PUBLIC)),
-        &expected,
-    );
+    refuses_spki(KeyType::Bls12381, &spki(&[OID_ED25519], &hex(ED25519_PUBLIC)), &expected);
     let key = SecretKey::generate(KeyType::Bls12381).unwrap().public_key();
     assert_eq!(key.to_spki_der(), Err(expected.clone()));
     assert_eq!(key.to_spki_pem(), Err(expected));
@@ -143,44 +108,28 @@ fn malformed_der() {
     }
     let version_0 = secp256k1_document(&ec_private_key(0, &hex(K1_SECRET), &[]));
     refuses_pkcs8(KeyType::Secp256k1, &version_0, &KeyError::MalformedDer);
-    let odd_bits = tlv(
-        SEQUENCE,
-        &[&tlv(SEQUENCE, &[OID_ED25519]), &tlv(BITS, &[&[1, 0xfe]])],
-    );
+    let odd_bits = tlv(SEQUENCE, &[&tlv(SEQUENCE, &[OID_ED25519]), &tlv(BITS, &[&[1, 0xfe]])]);
     refuses_spki(KeyType::Ed25519, &odd_bits, &KeyError::MalformedDer);
 }
 
 #[test]
 fn public_key_mismatch() {
-    let other = SecretKey::generate(KeyType::Ed25519)
-        .unwrap()
-        .public_key()
-        .to_bytes();
+    let other = SecretKey::generate(KeyType::Ed25519).unwrap().public_key().to_bytes();
     let inner = tlv(OCTETS, &[&hex(ED25519_SECRET)]);
     for claimed in [other.as_slice(), &[0; 32], &[]] {
         let document = pkcs8(1, &[OID_ED25519], &inner, &tlv(0x81, &[&[0], claimed]));
         refuses_pkcs8(KeyType::Ed25519, &document, &KeyError::PublicKeyMismatch);
     }
-    let other = SecretKey::generate(KeyType::Secp256k1)
-        .unwrap()
-        .public_key()
-        .to_bytes();
+    let other = SecretKey::generate(KeyType::Secp256k1).unwrap().public_key().to_bytes();
     let rest = tlv(0xa1, &[&tlv(BITS, &[&[0], &other])]);
     let inner = ec_private_key(1, &hex(K1_SECRET), &rest);
-    refuses_pkcs8(
-        KeyType::Secp256k1,
-        &secp256k1_document(&inner),
-        &KeyError::PublicKeyMismatch,
-    );
+    refuses_pkcs8(KeyType::Secp256k1, &secp256k1_document(&inner), &KeyError::PublicKeyMismatch);
 }
 
 #[test]
 fn a_bad_key_in_a_good_document() {
     let short = ec_private_key(1, &[1; 31], &[]);
-    let expected = KeyError::WrongLength {
-        expected: 32,
-        got: 31,
-    };
+    let expected = KeyError::WrongLength { expected: 32, got: 31 };
     refuses_pkcs8(KeyType::Secp256k1, &secp256k1_document(&short), &expected);
     let short = pkcs8(0, &[OID_ED25519], &tlv(OCTETS, &[&[1; 31]]), &[]);
     refuses_pkcs8(KeyType::Ed25519, &short, &expected);

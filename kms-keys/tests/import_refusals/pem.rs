@@ -9,11 +9,7 @@ use crate::der::*;
 fn a_public_key_where_a_private_one_is_due_and_the_other_way_round() {
     let public = spki(&[OID_ED25519], &hex(ED25519_PUBLIC));
     refuses_pkcs8(KeyType::Ed25519, &public, &KeyError::PublicKeyGiven);
-    refuses_spki(
-        KeyType::Ed25519,
-        &ed25519_document(),
-        &KeyError::PrivateKeyGiven,
-    );
+    refuses_spki(KeyType::Ed25519, &ed25519_document(), &KeyError::PrivateKeyGiven);
     let text = pem("PUBLIC KEY", &public);
     let refused = SecretKey::from_pkcs8_pem(KeyType::Ed25519, text.as_bytes()).unwrap_err();
     assert_eq!(refused, KeyError::PublicKeyGiven);

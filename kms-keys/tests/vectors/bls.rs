@@ -88,17 +88,13 @@ fn the_sum_of_two_secrets_signs_as_the_sum_of_their_signatures() {
     let publics = parts.each_ref().map(|key| *key.public_key());
     let sum = Bls12381PublicKey::aggregate(&publics).unwrap();
     assert_eq!(sum.to_bytes()[..], hex(PUBLIC));
-    let signatures = parts
-        .each_ref()
-        .map(|key| key.sign(BlsCiphersuite::Pop, &[0x56; 32]).unwrap());
+    let signatures =
+        parts.each_ref().map(|key| key.sign(BlsCiphersuite::Pop, &[0x56; 32]).unwrap());
     let sum = Bls12381Signature::aggregate(&signatures).unwrap();
     assert_eq!(sum.to_bytes()[..], hex(POP_OF_56));
 }
 
 #[test]
 fn secret_zero() {
-    assert_eq!(
-        Bls12381SecretKey::from_bytes(&[0; 32]).unwrap_err(),
-        KeyError::Zero
-    );
+    assert_eq!(Bls12381SecretKey::from_bytes(&[0; 32]).unwrap_err(), KeyError::Zero);
 }

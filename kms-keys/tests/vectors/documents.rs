@@ -73,10 +73,7 @@ fn rfc_8410_private_key_with_its_public_key() {
 #[test]
 fn rfc_8410_public_key() {
     let key = public(KeyType::Ed25519, RFC_8410_PUBLIC);
-    assert_eq!(
-        key,
-        private(KeyType::Ed25519, RFC_8410_PRIVATE).public_key()
-    );
+    assert_eq!(key, private(KeyType::Ed25519, RFC_8410_PRIVATE).public_key());
     assert_eq!(key.to_spki_pem().unwrap(), RFC_8410_PUBLIC);
 }
 
@@ -89,10 +86,7 @@ fn openssl_secp256k1_private_key() {
 #[test]
 fn openssl_secp256k1_public_key() {
     let key = public(KeyType::Secp256k1, OPENSSL_PUBLIC);
-    assert_eq!(
-        key,
-        private(KeyType::Secp256k1, OPENSSL_PRIVATE).public_key()
-    );
+    assert_eq!(key, private(KeyType::Secp256k1, OPENSSL_PRIVATE).public_key());
     assert_eq!(key.to_spki_pem().unwrap(), OPENSSL_PUBLIC);
     assert_eq!(public(KeyType::Secp256k1, OPENSSL_PUBLIC_COMPRESSED), key);
 }

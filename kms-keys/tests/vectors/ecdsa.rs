@@ -11,16 +11,9 @@ const ORDER_LESS_ONE: &str = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbf
 fn check(secret: &str, public: &str, message: &str, signature: &str) {
     let key = Secp256k1SecretKey::from_bytes(&hex(secret)).unwrap();
     assert_eq!(key.public_key().to_bytes()[..], hex(public));
-    assert_eq!(
-        key.sign_sha256(message.as_bytes()).to_bytes()[..],
-        hex(signature)
-    );
+    assert_eq!(key.sign_sha256(message.as_bytes()).to_bytes()[..], hex(signature));
     let signature = EcdsaSignature::from_bytes(&hex(signature)).unwrap();
-    assert!(
-        key.public_key()
-            .verify_sha256(message.as_bytes(), &signature)
-            .is_ok()
-    );
+    assert!(key.public_key().verify_sha256(message.as_bytes(), &signature).is_ok());
 }
 
 #[test]

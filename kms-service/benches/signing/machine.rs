@@ -6,9 +6,7 @@ use std::process::Command;
 /// The processor, how many cores of it there are for us, and the compiler.
 pub fn describe() -> String {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let model = model.map_or("unknown processor", |(_, model)| model.trim());
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let rustc = Command::new("rustc").arg("-V").output().ok();

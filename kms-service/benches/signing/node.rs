@@ -53,21 +53,12 @@ impl BenchNode {
         let settings = NodeServiceSettings { kms };
         let overwatch = OverwatchRunner::<Node>::run(settings, Some(Handle::current())).unwrap();
         overwatch.handle().start_service::<Kms>().await.unwrap();
-        let api = KmsApi::connect::<Kms, Kms>(overwatch.handle())
-            .await
-            .unwrap();
-        Self {
-            overwatch,
-            api,
-            _folder: folder,
-        }
+        let api = KmsApi::connect::<Kms, Kms>(overwatch.handle()).await.unwrap();
+        Self { overwatch, api, _folder: folder }
     }
 
     pub fn client(&self, key_type: KeyType) -> ServiceClient {
-        ServiceClient {
-            api: self.api.clone(),
-            key: KeyId::new(key_type.as_str()).unwrap(),
-        }
+        ServiceClient { api: self.api.clone(), key: KeyId::new(key_type.as_str()).unwrap() }
     }
 
     pub async fn stop(self) {
@@ -83,11 +74,6 @@ impl Client for ServiceClient {
 
 fn write(path: &Path, secret: &[u8]) {
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .unwrap();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path).unwrap();
     file.write_all(secret).unwrap();
 }

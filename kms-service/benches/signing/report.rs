@@ -25,11 +25,7 @@ struct Spread {
 impl Table {
     pub fn add(&mut self, key_type: KeyType, callers: usize, rates: [Vec<f64>; 3]) {
         let rates = rates.map(Spread::of);
-        self.0.push(Row {
-            key_type,
-            callers,
-            rates,
-        });
+        self.0.push(Row { key_type, callers, rates });
     }
 
     pub fn print(&self) {
@@ -54,11 +50,7 @@ impl Table {
         }
         println!();
         for row in &self.0 {
-            let Row {
-                key_type,
-                callers,
-                rates: [plain, serial, service],
-            } = row;
+            let Row { key_type, callers, rates: [plain, serial, service] } = row;
             if Some(callers) == CALLERS.last() {
                 let ratio = service.median / plain.median;
                 println!("ratio throughput.{key_type}.{callers} {ratio:.3}");
@@ -76,11 +68,7 @@ impl Table {
 impl Spread {
     fn of(mut rates: Vec<f64>) -> Self {
         rates.sort_by(f64::total_cmp);
-        Self {
-            median: rates[rates.len() / 2],
-            min: rates[0],
-            max: rates[rates.len() - 1],
-        }
+        Self { median: rates[rates.len() / 2], min: rates[0], max: rates[rates.len() - 1] }
     }
 
     /// Microseconds per signature, if they are made one after the other.

@@ -20,10 +20,7 @@ fn dropped_while(busy: impl AsyncFnOnce(&TestNode)) {
     let script = Script::default();
     script.remote(&id("far"));
     let node = TestNode::run(settings(keys(), json!({}), &script), &script, None);
-    let here = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let here = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     here.block_on(async {
         node.start().await.unwrap();
         busy(&node).await;
@@ -108,11 +105,7 @@ fn a_runtime_of_one_thread_is_dropped_with_the_node_in_it() {
             node
         });
         drop(runtime);
-        assert_eq!(
-            (script.count(&Act::Close), script.count(&Act::Drop)),
-            (1, 1),
-            "{act:?}"
-        );
+        assert_eq!((script.count(&Act::Close), script.count(&Act::Drop)), (1, 1), "{act:?}");
         drop(node);
     }
 }

@@ -36,16 +36,12 @@ async fn an_unknown_key_is_not_found_by_any_operation() {
         api.key_info(&none).await.unwrap_err(),
         api.sign(&none, "m").await.unwrap_err(),
         api.sign_many(&none, None, vec![vec![1]]).await.unwrap_err(),
-        api.sign_aggregate(&ids(["bls", "none"]), "m")
-            .await
-            .unwrap_err(),
+        api.sign_aggregate(&ids(["bls", "none"]), "m").await.unwrap_err(),
         api.execute(&none, "x25519", [9; 32]).await.unwrap_err(),
         api.rotate(&none).await.unwrap_err(),
         api.disable(&none).await.unwrap_err(),
         api.enable(&none).await.unwrap_err(),
-        api.schedule_delete(&none, std::time::Duration::ZERO)
-            .await
-            .unwrap_err(),
+        api.schedule_delete(&none, std::time::Duration::ZERO).await.unwrap_err(),
         api.cancel_delete(&none).await.unwrap_err(),
     ];
     for error in errors {
@@ -72,14 +68,8 @@ async fn a_version_that_is_not_current_is_not_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_of_another_type_is_a_mismatch() {
     let (_node, api) = node().await;
-    let registered = api
-        .register(KeyRequest::new("good", KeyType::Secp256k1))
-        .await
-        .map(drop);
-    let aggregated = api
-        .sign_aggregate(&ids(["bls", "good"]), "m")
-        .await
-        .map(drop);
+    let registered = api.register(KeyRequest::new("good", KeyType::Secp256k1)).await.map(drop);
+    let aggregated = api.sign_aggregate(&ids(["bls", "good"]), "m").await.map(drop);
     let executed = api.execute(&id("ec"), "x25519", [9; 32]).await.map(drop);
     for (refused, wanted, is) in [
         (registered, KeyType::Secp256k1, KeyType::Ed25519),
@@ -103,10 +93,7 @@ async fn a_scheme_that_is_not_listed_is_not_signed_under() {
         ("bls", SigningScheme::BlsBasic),
     ] {
         let one = api.sign(&id(key), [0; 32]).scheme(scheme).await.map(drop);
-        let many = api
-            .sign_many(&id(key), Some(scheme), vec![vec![0; 32]])
-            .await
-            .map(drop);
+        let many = api.sign_many(&id(key), Some(scheme), vec![vec![0; 32]]).await.map(drop);
         for refused in [one, many] {
             let wanted = scheme;
             assert_refused!(refused, KmsError::SchemeNotAllowed { scheme, .. } if scheme == wanted);
@@ -123,9 +110,7 @@ async fn a_caller_that_is_not_listed_learns_the_public_key_and_no_more() {
     let refusals = [
         api.sign(&private, "m").await.map(drop),
         api.sign_many(&private, None, vec![vec![1]]).await.map(drop),
-        api.sign_aggregate(&[id("bls"), private_bls.clone()], "m")
-            .await
-            .map(drop),
+        api.sign_aggregate(&[id("bls"), private_bls.clone()], "m").await.map(drop),
         api.execute(&private, "x25519", [9; 32]).await.map(drop),
         api.register(request()).await.map(drop),
         api.rotate(&private).await.map(drop),
@@ -142,31 +127,16 @@ async fn a_caller_that_is_not_listed_learns_the_public_key_and_no_more() {
     api.public_key(&private).await.unwrap();
 
     let proposer = node.proposer().await;
-    proposer
-        .register(request())
-        .await
-        .unwrap()
-        .sign("m")
-        .await
-        .unwrap();
-    proposer
-        .sign_aggregate(&[id("bls"), private_bls], "m")
-        .await
-        .unwrap();
+    proposer.register(request()).await.unwrap().sign("m").await.unwrap();
+    proposer.sign_aggregate(&[id("bls"), private_bls], "m").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_signer_elsewhere_cannot_do_is_unsupported() {
     let (_node, api) = node().await;
     let executed = api.execute(&id("far"), "x25519", [9; 32]).await.map(drop);
-    let aggregated = api
-        .sign_aggregate(&ids(["bls", "far-bls"]), "m")
-        .await
-        .map(drop);
-    for (refused, wanted) in [
-        (executed, Operation::Execute),
-        (aggregated, Operation::Aggregate),
-    ] {
+    let aggregated = api.sign_aggregate(&ids(["bls", "far-bls"]), "m").await.map(drop);
+    for (refused, wanted) in [(executed, Operation::Execute), (aggregated, Operation::Aggregate)] {
         assert_refused!(
             refused,
             KmsError::Unsupported { operation, .. } if operation == wanted
@@ -189,10 +159,7 @@ async fn a_plain_backend_is_not_asked_for_what_it_cannot_do() {
         (api.rotate(&good).await, Operation::Rotate),
         (api.disable(&good).await, Operation::Disable),
         (api.enable(&good).await, Operation::Enable),
-        (
-            api.schedule_delete(&good, wait).await,
-            Operation::ScheduleDelete,
-        ),
+        (api.schedule_delete(&good, wait).await, Operation::ScheduleDelete),
         (api.cancel_delete(&good).await, Operation::CancelDelete),
     ] {
         assert_refused!(
@@ -216,10 +183,7 @@ async fn operators_are_found_by_name_and_their_refusals_passed_on() {
     let refused = api.execute(&good, REFUSES, []).await;
     assert_refused!(refused, KmsError::Operator(OperatorError::Refused(_)));
     let refused = api.execute(&good, "x25519", [9; 31]).await;
-    assert_refused!(
-        refused,
-        KmsError::Operator(OperatorError::InvalidInput { .. })
-    );
+    assert_refused!(refused, KmsError::Operator(OperatorError::InvalidInput { .. }));
     // A point of low order.
     let refused = api.execute(&good, "x25519", [0; 32]).await.unwrap_err();
     assert!(refused.source().is_some(), "{refused:?}");
@@ -231,11 +195,7 @@ async fn input_that_a_scheme_does_not_take_is_named() {
     let (node, api) = node().await;
     for len in [0, 31, 33] {
         let digest = SigningScheme::EcdsaDigest;
-        let refused = api
-            .sign(&id("ec"), vec![7; len])
-            .scheme(digest)
-            .await
-            .unwrap_err();
+        let refused = api.sign(&id("ec"), vec![7; len]).scheme(digest).await.unwrap_err();
         assert_eq!(
             ErrorChain(&refused).to_string(),
             format!("invalid input: ecdsa-digest signs exactly 32 bytes, the message has {len}")
@@ -245,10 +205,7 @@ async fn input_that_a_scheme_does_not_take_is_named() {
     let proof = SigningScheme::BlsPopProve;
     let refused = api.sign(&id("bls"), "m").scheme(proof).await;
     assert_refused!(refused, KmsError::InvalidInput { .. });
-    assert_refused!(
-        api.sign_aggregate(&[], "m").await,
-        KmsError::InvalidInput { .. }
-    );
+    assert_refused!(api.sign_aggregate(&[], "m").await, KmsError::InvalidInput { .. });
     works(&api).await;
     assert_eq!(node.script.count(&Act::Sign(id("ec"))), 0);
 }

@@ -30,27 +30,18 @@ async fn a_backends_failure_keeps_its_class() {
         let remote = api.sign(&id("far"), "m").await.map(drop);
         let local = api.sign(&id("bls"), "m").await.map(drop);
         let all = api.sign_aggregate(&ids(["bls"]), "m").await.map(drop);
-        let many = api
-            .sign_many(&id("far"), None, vec![vec![1]])
-            .await
-            .unwrap()
-            .remove(0)
-            .map(drop);
+        let many =
+            api.sign_many(&id("far"), None, vec![vec![1]]).await.unwrap().remove(0).map(drop);
         for refused in [remote, local, all, many] {
             passed_on(refused.unwrap_err(), class());
         }
         works(&api).await;
     }
     for class in Does::CLASSES {
-        node.script
-            .when(Act::Change(id("good")), Does::Fail(*class));
-        node.script
-            .when(Act::Register(id("new")), Does::Fail(*class));
+        node.script.when(Act::Change(id("good")), Does::Fail(*class));
+        node.script.when(Act::Register(id("new")), Does::Fail(*class));
         let changed = api.rotate(&id("good")).await.map(drop);
-        let registered = api
-            .register(KeyRequest::new("new", KeyType::Ed25519))
-            .await
-            .map(drop);
+        let registered = api.register(KeyRequest::new("new", KeyType::Ed25519)).await.map(drop);
         for refused in [changed, registered] {
             match (refused.unwrap_err(), class()) {
                 (KmsError::Unsupported { operation, .. }, BackendError::Unsupported(expected)) => {
@@ -89,9 +80,7 @@ async fn bugs_of_others_are_internal_errors() {
         api.sign(&id("bls"), "m").await.map(drop),
         api.sign(&id("far"), "m").await.map(drop),
         api.rotate(&good).await.map(drop),
-        api.register(KeyRequest::new("new", KeyType::Ed25519))
-            .await
-            .map(drop),
+        api.register(KeyRequest::new("new", KeyType::Ed25519)).await.map(drop),
     ] {
         assert_refused!(refused, KmsError::Internal);
         works(&api).await;

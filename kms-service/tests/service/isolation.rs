@@ -44,9 +44,7 @@ async fn a_hung_change_delays_no_other_key() {
     let hung = sent(api.register(KeyRequest::new("new", KeyType::Ed25519))).await;
     node.script.seen(Act::Register(id("new")), 1).await;
     works(&api).await;
-    api.register(KeyRequest::new("other", KeyType::Ed25519))
-        .await
-        .unwrap();
+    api.register(KeyRequest::new("other", KeyType::Ed25519)).await.unwrap();
     api.health().await.unwrap();
     node.script.all_right();
     hung.await.unwrap();
@@ -85,10 +83,7 @@ async fn every_panic_is_counted_and_costs_one_request() {
         for key in ["slow", "bls", "far"] {
             assert_refused!(api.sign(&id(key), "m").await, KmsError::Internal);
         }
-        assert_refused!(
-            api.execute(&id("good"), PANICS, []).await,
-            KmsError::Internal
-        );
+        assert_refused!(api.execute(&id("good"), PANICS, []).await, KmsError::Internal);
         works(&api).await;
         assert_eq!(api.health().await.unwrap().counters.panics, 4 * round);
     }
@@ -192,9 +187,7 @@ async fn nothing_is_given_out_once_a_key_is_disabled() {
     let both = [bls.clone(), bls.clone()];
     let aggregate = sent(api.sign_aggregate(&both, "m")).await;
     node.script.seen(Act::Sign(bls.clone()), 1).await;
-    api.schedule_delete(&bls, std::time::Duration::ZERO)
-        .await
-        .unwrap();
+    api.schedule_delete(&bls, std::time::Duration::ZERO).await.unwrap();
     node.script.all_right();
     assert_refused!(aggregate.await, KmsError::PendingDeletion { .. });
     works(&api).await;

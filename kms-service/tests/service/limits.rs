@@ -77,10 +77,7 @@ async fn a_remote_backend_has_a_bound_of_its_own() {
             () = node.script.seen(Act::Sign(id("far")), done) => busy.push(request),
         }
     };
-    assert!(
-        matches!(refused, KmsError::Overloaded { .. }),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, KmsError::Overloaded { .. }), "{refused:?}");
     works(&api).await;
     node.script.all_right();
     for request in busy {
@@ -129,11 +126,7 @@ async fn the_services_own_limit_cuts_longer_deadlines() {
     let node = node(json!({ "deadline": "2s" })).await;
     let api = node.api().await;
     node.script.when(Act::Sign(id("far")), Does::Stuck);
-    let late = api
-        .sign(&id("far"), "m")
-        .deadline(Duration::from_secs(600))
-        .await
-        .unwrap_err();
+    let late = api.sign(&id("far"), "m").deadline(Duration::from_secs(600)).await.unwrap_err();
     assert!(matches!(late, KmsError::DeadlineExceeded), "{late:?}");
     assert!(late.is_retryable());
     works(&api).await;
@@ -152,10 +145,7 @@ async fn the_shortest_and_the_longest_deadline_are_deadlines_too() {
         }
     }
     works(&api.clone().with_deadline(Duration::MAX)).await;
-    api.sign(&id("good"), "m")
-        .deadline(Duration::MAX)
-        .await
-        .unwrap();
+    api.sign(&id("good"), "m").deadline(Duration::MAX).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,71 +156,28 @@ async fn what_is_too_large_is_measured() {
 
     api.sign(&good, vec![0; 64]).await.unwrap();
     let refused = api.sign(&good, vec![0; 65]).await;
-    assert_refused!(
-        refused,
-        KmsError::TooLarge {
-            found: 65,
-            limit: 64,
-            ..
-        }
-    );
+    assert_refused!(refused, KmsError::TooLarge { found: 65, limit: 64, .. });
     works(&api).await;
 
-    assert_eq!(
-        api.sign_many(&good, None, vec![vec![]; 4])
-            .await
-            .unwrap()
-            .len(),
-        4
-    );
+    assert_eq!(api.sign_many(&good, None, vec![vec![]; 4]).await.unwrap().len(), 4);
     let refused = api.sign_many(&good, None, vec![vec![]; 5]).await;
-    assert_refused!(
-        refused,
-        KmsError::TooLarge {
-            found: 5,
-            limit: 4,
-            ..
-        }
-    );
-    let one_of_two = api
-        .sign_many(&good, None, vec![vec![0; 65], vec![]])
-        .await
-        .unwrap();
-    assert!(
-        matches!(one_of_two[0], Err(KmsError::TooLarge { .. })),
-        "{one_of_two:?}"
-    );
+    assert_refused!(refused, KmsError::TooLarge { found: 5, limit: 4, .. });
+    let one_of_two = api.sign_many(&good, None, vec![vec![0; 65], vec![]]).await.unwrap();
+    assert!(matches!(one_of_two[0], Err(KmsError::TooLarge { .. })), "{one_of_two:?}");
     assert!(one_of_two[1].is_ok());
     works(&api).await;
 
     api.execute(&good, "x25519", vec![9; 32]).await.unwrap();
     let refused = api.execute(&good, "x25519", vec![9; 65]).await;
-    assert_refused!(
-        refused,
-        KmsError::TooLarge {
-            found: 65,
-            limit: 64,
-            ..
-        }
-    );
+    assert_refused!(refused, KmsError::TooLarge { found: 65, limit: 64, .. });
     works(&api).await;
 
     let five = vec![bls.clone(); 5];
     let refused = api.sign_aggregate(&five, "m").await;
-    assert_refused!(
-        refused,
-        KmsError::TooLarge {
-            found: 5,
-            limit: 4,
-            ..
-        }
-    );
+    assert_refused!(refused, KmsError::TooLarge { found: 5, limit: 4, .. });
     let refused = api.sign_aggregate(&[bls], vec![0; 65]).await.unwrap_err();
     assert!(!refused.is_retryable());
-    assert_eq!(
-        refused.to_string(),
-        "the message is too large: 65, expected at most 64"
-    );
+    assert_eq!(refused.to_string(), "the message is too large: 65, expected at most 64");
     works(&api).await;
 }
 
@@ -240,25 +187,16 @@ async fn a_change_that_is_not_answered_in_time_has_an_unknown_outcome() {
     let api = node.api().await;
     node.script.when(Act::Register(id("new")), Does::Stuck);
     let hurried = api.clone().with_deadline(Duration::from_millis(20));
-    let lost = hurried
-        .register(KeyRequest::new("new", KeyType::Ed25519))
-        .await
-        .unwrap_err();
+    let lost = hurried.register(KeyRequest::new("new", KeyType::Ed25519)).await.unwrap_err();
     assert!(matches!(lost, KmsError::AnswerLost), "{lost:?}");
     assert!(!lost.is_retryable());
     works(&api).await;
-    let all = api
-        .list(KeyFilter::default(), PageRequest::first(9))
-        .await
-        .unwrap();
+    let all = api.list(KeyFilter::default(), PageRequest::first(9)).await.unwrap();
     assert_eq!(all.keys.len(), 4);
 
     // The backend is at it again, so that the key is there in the end.
     node.script.all_right();
-    let key = api
-        .register(KeyRequest::new("new", KeyType::Ed25519))
-        .await
-        .unwrap();
+    let key = api.register(KeyRequest::new("new", KeyType::Ed25519)).await.unwrap();
     key.sign("m").await.unwrap();
 }
 

@@ -75,11 +75,7 @@ struct Model {
 impl Model {
     fn register(&mut self, key: usize, key_type: KeyType) -> Known {
         let (version, state) = *self.stored.entry(key).or_insert((1, State::Active));
-        let known = Known {
-            key_type,
-            version,
-            state,
-        };
+        let known = Known { key_type, version, state };
         self.known.insert(key, known.clone());
         known
     }
@@ -90,14 +86,7 @@ impl Model {
         self.register(1, KeyType::Ed25519);
     }
 
-    fn step(
-        &mut self,
-        Step {
-            proposer,
-            key,
-            request,
-        }: &Step,
-    ) -> Answer {
+    fn step(&mut self, Step { proposer, key, request }: &Step) -> Answer {
         if let Request::Restart = request {
             self.start();
             return Answer::Done;
@@ -140,11 +129,7 @@ impl Model {
 
 /// The same step with the real service.
 async fn step(node: &TestNode, step: &Step) -> Answer {
-    let api = if step.proposer {
-        node.proposer().await
-    } else {
-        node.api().await
-    };
+    let api = if step.proposer { node.proposer().await } else { node.api().await };
     let key = id(IDS[step.key]);
     let info = match &step.request {
         Request::Restart => {
@@ -166,21 +151,14 @@ async fn step(node: &TestNode, step: &Step) -> Answer {
     match info {
         Ok(info) => {
             assert_eq!(info, api.key_info(&key).await.unwrap());
-            assert_eq!(
-                info.public_key,
-                key_of(&key, info.key_type, info.version).public_key()
-            );
+            assert_eq!(info.public_key, key_of(&key, info.key_type, info.version).public_key());
             let state = match info.state {
                 KeyState::Active => State::Active,
                 KeyState::Disabled => State::Disabled,
                 KeyState::PendingDeletion { .. } => State::Pending,
                 other => panic!("{other}"),
             };
-            Answer::Info(Known {
-                key_type: info.key_type,
-                version: info.version,
-                state,
-            })
+            Answer::Info(Known { key_type: info.key_type, version: info.version, state })
         }
         Err(error) => refusal(&error),
     }
@@ -226,25 +204,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Request::Restart),
     ];
     let step = (any::<bool>(), 0..IDS.len(), request);
-    let step = step.prop_map(|(proposer, key, request)| Step {
-        proposer,
-        key,
-        request,
-    });
+    let step = step.prop_map(|(proposer, key, request)| Step { proposer, key, request });
     prop::collection::vec(step, 1..60)
 }
 
 #[test]
 fn the_service_answers_as_its_model_does() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let config = Config {
-        cases: 64,
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let config = Config { cases: 64, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&steps(), |steps| {
             runtime.block_on(async {

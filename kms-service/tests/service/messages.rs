@@ -41,10 +41,7 @@ impl ServiceCore<RuntimeServiceId> for Spy {
         _: Self::State,
     ) -> Result<Self, DynError> {
         let shown = resources.settings_handle.notifier().get_updated_settings();
-        Ok(Self {
-            inbound: resources.inbound_relay,
-            shown,
-        })
+        Ok(Self { inbound: resources.inbound_relay, shown })
     }
 
     async fn run(mut self) -> Result<(), DynError> {
@@ -59,9 +56,7 @@ impl ServiceCore<RuntimeServiceId> for Spy {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_shows_who_asks_for_what_on_which_key() {
     let shown = Shown::default();
-    let settings = SpyNodeServiceSettings {
-        spy: Arc::clone(&shown),
-    };
+    let settings = SpyNodeServiceSettings { spy: Arc::clone(&shown) };
     let runtime = tokio::runtime::Handle::current();
     let node = OverwatchRunner::<SpyNode>::run(settings, Some(runtime)).unwrap();
     within(node.handle().start_service::<Spy>()).await.unwrap();
@@ -69,20 +64,12 @@ async fn a_message_shows_who_asks_for_what_on_which_key() {
     let key = id("a/b");
     let lost = [
         api.sign(&key, PAYLOAD).await.map(drop),
-        api.sign_many(&key, None, vec![PAYLOAD.to_vec()])
-            .await
-            .map(drop),
-        api.sign_aggregate(std::slice::from_ref(&key), PAYLOAD)
-            .await
-            .map(drop),
+        api.sign_many(&key, None, vec![PAYLOAD.to_vec()]).await.map(drop),
+        api.sign_aggregate(std::slice::from_ref(&key), PAYLOAD).await.map(drop),
         api.execute(&key, "x25519", PAYLOAD).await.map(drop),
-        api.register(KeyRequest::new("a/b", KeyType::Ed25519))
-            .await
-            .map(drop),
+        api.register(KeyRequest::new("a/b", KeyType::Ed25519)).await.map(drop),
         api.key_info(&key).await.map(drop),
-        api.list(KeyFilter::default(), PageRequest::first(1))
-            .await
-            .map(drop),
+        api.list(KeyFilter::default(), PageRequest::first(1)).await.map(drop),
         api.rotate(&key).await.map(drop),
         api.health().await.map(drop),
     ];
@@ -103,11 +90,7 @@ async fn a_message_shows_who_asks_for_what_on_which_key() {
     let shown = shown.lock().unwrap();
     assert_eq!(shown.len(), expected.len());
     for (text, (operation, about_a_key)) in shown.iter().zip(expected) {
-        let key = if about_a_key {
-            format!("{:?}", Some(id("a/b")))
-        } else {
-            "None".to_owned()
-        };
+        let key = if about_a_key { format!("{:?}", Some(id("a/b"))) } else { "None".to_owned() };
         assert_eq!(
             *text,
             format!(

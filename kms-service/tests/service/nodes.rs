@@ -53,14 +53,9 @@ async fn two_operators_of_one_name_are_refused() {
     let kms = settings(good(), json!({}), &Script::default());
     let settings = twins::TwinNodeServiceSettings { kms };
     let node = OverwatchRunner::<twins::TwinNode>::run(settings, Some(Handle::current())).unwrap();
-    let error = within(node.handle().start_service::<twins::TwinKms>())
-        .await
-        .unwrap_err();
+    let error = within(node.handle().start_service::<twins::TwinKms>()).await.unwrap_err();
     let report = report(&error);
-    assert!(
-        matches!(report, StartupError::DuplicateOperator("x25519")),
-        "{report}"
-    );
+    assert!(matches!(report, StartupError::DuplicateOperator("x25519")), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,32 +68,18 @@ async fn two_nodes_of_one_process_keep_their_keys_apart() {
     });
     write_secret(folder.path(), "secret", &secret_of(&id("theirs"), 1));
     let section: KmsSection<_> = serde_json::from_value(section).unwrap();
-    let kms: KmsSettings<_> = section
-        .check::<lone::RuntimeServiceId>(folder.path())
-        .unwrap();
+    let kms: KmsSettings<_> = section.check::<lone::RuntimeServiceId>(folder.path()).unwrap();
     let settings = lone::LoneNodeServiceSettings { kms };
     let there = OverwatchRunner::<lone::LoneNode>::run(settings, Some(Handle::current())).unwrap();
-    within(there.handle().start_service::<lone::LoneKms>())
-        .await
-        .unwrap();
+    within(there.handle().start_service::<lone::LoneKms>()).await.unwrap();
 
     let ours = here.api().await;
-    let theirs = KmsApi::connect::<lone::LoneKms, lone::LoneKms>(there.handle())
-        .await
-        .unwrap();
+    let theirs = KmsApi::connect::<lone::LoneKms, lone::LoneKms>(there.handle()).await.unwrap();
     theirs.sign(&id("theirs"), "m").await.unwrap();
     works(&ours).await;
-    assert_refused!(
-        ours.sign(&id("theirs"), "m").await,
-        KmsError::NotFound { .. }
-    );
-    assert_refused!(
-        theirs.sign(&id("good"), "m").await,
-        KmsError::NotFound { .. }
-    );
-    within(there.handle().stop_service::<lone::LoneKms>())
-        .await
-        .unwrap();
+    assert_refused!(ours.sign(&id("theirs"), "m").await, KmsError::NotFound { .. });
+    assert_refused!(theirs.sign(&id("good"), "m").await, KmsError::NotFound { .. });
+    within(there.handle().stop_service::<lone::LoneKms>()).await.unwrap();
     works(&ours).await;
 }
 
@@ -106,12 +87,6 @@ fn write_secret(folder: &Path, name: &str, secret: &[u8]) {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = std::fs::OpenOptions::new();
-    let file = file
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(folder.join(name));
-    file.unwrap()
-        .write_all(base16ct::lower::encode_string(secret).as_bytes())
-        .unwrap();
+    let file = file.write(true).create_new(true).mode(0o600).open(folder.join(name));
+    file.unwrap().write_all(base16ct::lower::encode_string(secret).as_bytes()).unwrap();
 }

@@ -18,10 +18,7 @@ async fn a_key_is_loaded_once_and_known_from_then_on() {
     let info = key.info();
     assert_eq!(info.id, id("node/identity"));
     assert_eq!((info.key_type, info.version), (KeyType::Ed25519, 1));
-    assert_eq!(
-        (info.state, info.backend.as_str()),
-        (KeyState::Active, "fake")
-    );
+    assert_eq!((info.state, info.backend.as_str()), (KeyState::Active, "fake"));
 
     let again = node.proposer().await.register(request).await.unwrap();
     assert_eq!(again.info(), info);
@@ -64,10 +61,7 @@ async fn many_who_register_one_key_at_once_get_one_key() {
     node.script.all_right();
     for answer in asked {
         let key = answer.await.unwrap();
-        assert_eq!(
-            *key.public_key(),
-            key_of(&id("new"), KeyType::Ed25519, 1).public_key()
-        );
+        assert_eq!(*key.public_key(), key_of(&id("new"), KeyType::Ed25519, 1).public_key());
     }
     assert_refused!(mismatch.await, KmsError::TypeMismatch { .. });
     assert_eq!(node.script.count(&Act::Register(id("new"))), 1);
@@ -79,16 +73,10 @@ async fn a_backend_that_gives_another_key_is_not_believed() {
     let api = node.api().await;
     for lie in [Lie::Id, Lie::KeyType, Lie::PublicKey] {
         node.script.when(Act::Register(id("new")), Does::Lie(lie));
-        let refused = api
-            .register(KeyRequest::new("new", KeyType::Ed25519))
-            .await
-            .map(drop);
+        let refused = api.register(KeyRequest::new("new", KeyType::Ed25519)).await.map(drop);
         assert_refused!(refused, KmsError::Backend(BackendError::Corrupt(_)));
         assert_refused!(api.key_info(&id("new")).await, KmsError::NotFound { .. });
-        assert_refused!(
-            api.key_info(&id("another")).await,
-            KmsError::NotFound { .. }
-        );
+        assert_refused!(api.key_info(&id("another")).await, KmsError::NotFound { .. });
         works(&api).await;
     }
 }
@@ -101,15 +89,10 @@ async fn what_no_backend_can_hold_is_refused() {
     let node = TestNode::run(settings, &script, Some(tokio::runtime::Handle::current()));
     node.start().await.unwrap();
     let api = node.api().await;
-    let refused = api
-        .register(KeyRequest::new("bls", KeyType::Bls12381))
-        .await
-        .map(drop);
+    let refused = api.register(KeyRequest::new("bls", KeyType::Bls12381)).await.map(drop);
     assert_refused!(refused, KmsError::Backend(BackendError::Misconfigured(_)));
     assert_eq!(script.count(&Act::Register(id("bls"))), 0);
-    api.register(KeyRequest::new("ed", KeyType::Ed25519))
-        .await
-        .unwrap();
+    api.register(KeyRequest::new("ed", KeyType::Ed25519)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,21 +120,12 @@ async fn lists_are_filtered_and_come_in_pages() {
         }
     };
     for size in [0, 1, 2, 4, 5, 6, usize::MAX] {
-        assert_eq!(
-            listed(KeyFilter::default(), size).await,
-            ["a/1", "b/1", "b/2", "b/3", "c"]
-        );
-        assert_eq!(
-            listed(KeyFilter::default().prefix("b/"), size).await,
-            ["b/1", "b/2", "b/3"]
-        );
+        assert_eq!(listed(KeyFilter::default(), size).await, ["a/1", "b/1", "b/2", "b/3", "c"]);
+        assert_eq!(listed(KeyFilter::default().prefix("b/"), size).await, ["b/1", "b/2", "b/3"]);
         let ed25519 = KeyFilter::default().key_type(KeyType::Ed25519);
         assert_eq!(listed(ed25519.clone(), size).await, ["a/1", "b/2", "c"]);
         assert_eq!(listed(ed25519.prefix("b"), size).await, ["b/2"]);
-        assert_eq!(
-            listed(KeyFilter::default().prefix("d"), size).await,
-            [""; 0]
-        );
+        assert_eq!(listed(KeyFilter::default().prefix("d"), size).await, [""; 0]);
     }
 }
 
@@ -165,22 +139,14 @@ async fn health_tells_levels_reasons_and_counts() {
     assert_eq!(well.backends["fake"].reasons, [""; 0]);
 
     let unwell = [
-        (
-            Does::Fail(Does::CLASSES[0]),
-            HealthLevel::Degraded,
-            "scripted",
-            0,
-        ),
+        (Does::Fail(Does::CLASSES[0]), HealthLevel::Degraded, "scripted", 0),
         (Does::Panic, HealthLevel::Failed, "panicked when asked", 1),
         (Does::Stuck, HealthLevel::Failed, "no answer within 2s", 1),
     ];
     for (does, level, reason, panics) in unwell {
         node.script.when(Act::Health, does);
         let report = api.health().await.unwrap();
-        assert_eq!(
-            (report.level, report.backends["fake"].level),
-            (level, level)
-        );
+        assert_eq!((report.level, report.backends["fake"].level), (level, level));
         assert_eq!(report.backends["fake"].reasons, [reason]);
         assert_eq!(report.counters.panics, panics);
         works(&api).await;

@@ -36,10 +36,7 @@ fn spellings(bytes: &[u8]) -> Vec<String> {
         let hex: Vec<_> = window.iter().map(|byte| format!("{byte:#04x}")).collect();
         spellings.push(hex.join(", "));
     }
-    for text in [
-        Base64::encode_string(bytes),
-        Base64UrlUnpadded::encode_string(bytes),
-    ] {
+    for text in [Base64::encode_string(bytes), Base64UrlUnpadded::encode_string(bytes)] {
         // Without what depends on the bytes around it.
         spellings.push(text[..8].to_owned());
         spellings.push(text[8..16].to_owned());
@@ -49,9 +46,7 @@ fn spellings(bytes: &[u8]) -> Vec<String> {
 }
 
 fn hidden() -> Vec<Vec<u8>> {
-    let secrets = KEYS
-        .iter()
-        .flat_map(|key| [1, 2].map(|version| secret_of(&id(key), version)));
+    let secrets = KEYS.iter().flat_map(|key| [1, 2].map(|version| secret_of(&id(key), version)));
     secrets.map(Vec::from).chain([PAYLOAD.to_vec()]).collect()
 }
 
@@ -61,10 +56,7 @@ pub fn silent(text: &str) {
     let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for hidden in hidden() {
         for spelling in spellings(&hidden) {
-            assert!(
-                !text.contains(&spelling) && !joined.contains(&spelling),
-                "{spelling}: {text}"
-            );
+            assert!(!text.contains(&spelling) && !joined.contains(&spelling), "{spelling}: {text}");
         }
     }
 }
@@ -88,18 +80,12 @@ async fn run(node: &TestNode) {
     node.start().await.unwrap();
     let api = node.api().await;
     silent_debug(&api);
-    let key = api
-        .register(KeyRequest::new("new", KeyType::Secp256k1))
-        .await
-        .unwrap();
+    let key = api.register(KeyRequest::new("new", KeyType::Secp256k1)).await.unwrap();
     silent_debug(&key);
     silent_debug(&key.sign(PAYLOAD).await.unwrap());
     for name in ["good", "bls", "far"] {
         let key = id(name);
-        let each = api
-            .sign_many(&key, None, vec![PAYLOAD.to_vec(); 2])
-            .await
-            .unwrap();
+        let each = api.sign_many(&key, None, vec![PAYLOAD.to_vec(); 2]).await.unwrap();
         silent_debug(&each);
         for does in [Does::Panic, Does::Fail(Does::CLASSES[0])] {
             node.script.when(Act::Sign(key.clone()), does);
@@ -127,8 +113,7 @@ async fn run(node: &TestNode) {
     refused(stuck.await);
 
     node.script.all_right();
-    node.script
-        .when(Act::Register(id("good")), Does::Lie(Lie::PublicKey));
+    node.script.when(Act::Register(id("good")), Does::Lie(Lie::PublicKey));
     let refusal = node.start().await.unwrap_err();
     silent_debug(&refusal);
     silent(&ErrorChain(&refusal).to_string());
@@ -161,15 +146,8 @@ fn neither_values_nor_the_log_of_a_run_show_what_is_hidden() {
     });
     drop(runtime);
     let text = log.text();
-    for line in [
-        "operation=\"sign\"",
-        "a signer or operator panicked",
-        "can't start",
-    ] {
-        assert!(
-            text.contains(line),
-            "this is no log of that run, it lacks {line}: {text}"
-        );
+    for line in ["operation=\"sign\"", "a signer or operator panicked", "can't start"] {
+        assert!(text.contains(line), "this is no log of that run, it lacks {line}: {text}");
     }
     silent(&text);
 }

@@ -35,10 +35,7 @@ fn a_good_section_is_read_field_by_field() {
     let settings = check(section).unwrap();
 
     assert_eq!(settings.base_dir(), Path::new("/base"));
-    assert_eq!(
-        settings.backends().keys().collect::<Vec<_>>(),
-        ["all", "ed", "files"]
-    );
+    assert_eq!(settings.backends().keys().collect::<Vec<_>>(), ["all", "ed", "files"]);
     assert_eq!(settings.env_names(), ["E"]);
     let limits = settings.limits();
     assert_eq!((limits.queue, limits.message_bytes), (7, 1024));
@@ -50,10 +47,7 @@ fn a_good_section_is_read_field_by_field() {
     let [full, bare, env] = settings.keys() else {
         panic!("{settings:?}");
     };
-    assert_eq!(
-        (full.spec.id.as_str(), full.backend.as_str()),
-        ("full", "files")
-    );
+    assert_eq!((full.spec.id.as_str(), full.backend.as_str()), ("full", "files"));
     assert_eq!(full.spec.key_type, KeyType::Bls12381);
     assert_eq!(full.spec.public_key.as_ref(), Some(&public_key));
     assert_eq!(full.spec.if_missing, IfMissing::Fail);
@@ -66,14 +60,8 @@ fn a_good_section_is_read_field_by_field() {
     };
     assert_eq!(*path, PathBuf::from("/base/full.key"));
 
-    assert_eq!(
-        (bare.spec.id.as_str(), bare.backend.as_str()),
-        ("bare", "all")
-    );
-    assert_eq!(
-        (bare.spec.if_missing, &bare.spec.callers),
-        (IfMissing::Generate, &Callers::Every)
-    );
+    assert_eq!((bare.spec.id.as_str(), bare.backend.as_str()), ("bare", "all"));
+    assert_eq!((bare.spec.if_missing, &bare.spec.callers), (IfMissing::Generate, &Callers::Every));
     assert_eq!(bare.spec.schemes, BTreeSet::from([SigningScheme::Ed25519]));
     assert_eq!((&bare.spec.source, &bare.spec.public_key), (&None, &None));
     assert_eq!(env.spec.source.as_ref().unwrap().env_name(), Some("E"));
@@ -81,10 +69,9 @@ fn a_good_section_is_read_field_by_field() {
 
 #[test]
 fn keys_may_be_left_out_and_one_backend_need_not_be_named() {
-    for section in [
-        json!({ "backends": { "b": {} } }),
-        json!({ "backends": { "b": {} }, "keys": null }),
-    ] {
+    for section in
+        [json!({ "backends": { "b": {} } }), json!({ "backends": { "b": {} }, "keys": null })]
+    {
         assert!(check(section).unwrap().keys().is_empty());
     }
     let key = json!({ "id": "k", "type": "ed25519" });

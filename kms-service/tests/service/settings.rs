@@ -105,22 +105,13 @@ fn unknown_callers_and_bad_public_keys_are_refused_with_what_was_expected() {
     // The text after the field is of the framework and of the key's type.
     let caller = json!({ "id": "k", "type": "ed25519", "backend": "all", "callers": ["identity"] });
     let found = problems(with_key(caller));
-    assert!(
-        found[0].starts_with("kms.keys[0].callers (key k): "),
-        "{found:?}"
-    );
-    assert!(
-        found[0].contains("identity") && found[0].contains("Identity"),
-        "{found:?}"
-    );
+    assert!(found[0].starts_with("kms.keys[0].callers (key k): "), "{found:?}");
+    assert!(found[0].contains("identity") && found[0].contains("Identity"), "{found:?}");
     for pin in ["", "00", "zz", &"ff".repeat(32), &"0".repeat(1000)] {
         let key = json!({ "id": "k", "type": "ed25519", "backend": "all", "public_key": pin });
         let found = problems(with_key(key));
         let expected = "kms.keys[0].public_key (key k): no ed25519 public key in hex: ";
-        assert!(
-            found.len() == 1 && found[0].starts_with(expected),
-            "{found:?}"
-        );
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
     }
 }
 
@@ -165,12 +156,8 @@ fn everything_that_is_wrong_is_reported_at_once() {
         ],
         "limits": { "queue": 100_000 }
     });
-    let fields: Vec<_> = check(section)
-        .unwrap_err()
-        .problems
-        .into_iter()
-        .map(|problem| problem.field)
-        .collect();
+    let fields: Vec<_> =
+        check(section).unwrap_err().problems.into_iter().map(|problem| problem.field).collect();
     let expected = [
         "kms.limits.queue",
         "kms.keys[0].type",
@@ -189,16 +176,10 @@ fn everything_that_is_wrong_is_reported_at_once() {
 #[test]
 fn unknown_fields_and_variants_are_refused_by_name() {
     for (section, expected) in [
-        (
-            json!({ "backends": {}, "kees": [] }),
-            "unknown field `kees`",
-        ),
+        (json!({ "backends": {}, "kees": [] }), "unknown field `kees`"),
         (json!({ "keys": [] }), "missing field `backends`"),
         (with_key(json!({ "id": "k" })), "missing field `type`"),
-        (
-            with_key(json!({ "id": "k", "type": "x", "scheme": [] })),
-            "unknown field `scheme`",
-        ),
+        (with_key(json!({ "id": "k", "type": "x", "scheme": [] })), "unknown field `scheme`"),
         (
             with_key(json!({ "id": "k", "type": "x", "if_missing": "make" })),
             "unknown variant `make`, expected `fail` or `generate`",

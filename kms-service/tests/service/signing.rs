@@ -8,15 +8,10 @@ use crate::support::*;
 
 /// A key for each type that may sign under everything, here and elsewhere.
 fn keys() -> Value {
-    let keys = SigningScheme::ALL
-        .iter()
-        .filter(|scheme| **scheme != SigningScheme::BlsPopProve);
+    let keys = SigningScheme::ALL.iter().filter(|scheme| **scheme != SigningScheme::BlsPopProve);
     let mut schemes = std::collections::BTreeMap::<_, Vec<_>>::new();
     for scheme in keys {
-        schemes
-            .entry(scheme.key_type())
-            .or_default()
-            .push(scheme.as_str());
+        schemes.entry(scheme.key_type()).or_default().push(scheme.as_str());
     }
     let mut keys = Vec::new();
     for (key_type, schemes) in schemes {
@@ -52,11 +47,7 @@ async fn every_scheme_signs_what_verifies() {
         for place in ["here", "far"] {
             let key = id(&format!("{place}/{}", scheme.key_type()));
             let message = vec![7; scheme.message_len().unwrap_or(100)];
-            let signature = api
-                .sign(&key, message.clone())
-                .scheme(*scheme)
-                .await
-                .unwrap();
+            let signature = api.sign(&key, message.clone()).scheme(*scheme).await.unwrap();
             let public_key = api.public_key(&key).await.unwrap();
             public_key.verify(*scheme, &message, &signature).unwrap();
         }
@@ -70,9 +61,7 @@ async fn a_key_signs_under_its_default_scheme_unless_told_otherwise() {
         let key = id(&format!("here/{key_type}"));
         let signature = api.sign(&key, "m").version(1).await.unwrap();
         let public_key = api.public_key(&key).await.unwrap();
-        public_key
-            .verify(key_type.default_scheme(), b"m", &signature)
-            .unwrap();
+        public_key.verify(key_type.default_scheme(), b"m", &signature).unwrap();
     }
 }
 
@@ -87,9 +76,7 @@ async fn many_callers_get_their_own_signatures() {
             for number in 0..200_u32 {
                 let message = [caller.to_be_bytes(), number.to_be_bytes()].concat();
                 let signature = api.sign(&id("alice"), message.clone()).await.unwrap();
-                public_key
-                    .verify(SigningScheme::Ed25519, &message, &signature)
-                    .unwrap();
+                public_key.verify(SigningScheme::Ed25519, &message, &signature).unwrap();
             }
         });
     }
@@ -106,37 +93,23 @@ async fn many_messages_are_signed_in_order_around_a_bad_one() {
         let public_key = api.public_key(&id(place)).await.unwrap();
         let mut messages: Vec<_> = (0..9).map(|number| vec![number; 32]).collect();
         messages[4] = vec![4; 31];
-        let outcomes = api
-            .sign_many(&id(place), Some(digest), messages.clone())
-            .await
-            .unwrap();
+        let outcomes = api.sign_many(&id(place), Some(digest), messages.clone()).await.unwrap();
         assert_eq!(outcomes.len(), 9);
         for (number, (outcome, message)) in outcomes.into_iter().zip(&messages).enumerate() {
             if number == 4 {
                 assert_refused!(outcome, KmsError::InvalidInput { .. });
             } else {
-                public_key
-                    .verify(digest, message, &outcome.unwrap())
-                    .unwrap();
+                public_key.verify(digest, message, &outcome.unwrap()).unwrap();
             }
         }
     }
-    assert!(
-        api.sign_many(&id("alice"), None, vec![])
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(api.sign_many(&id("alice"), None, vec![]).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aggregate_verifies_with_the_public_keys_in_order() {
     let (_node, api) = node().await;
-    for order in [
-        &["bls/0", "bls/1", "bls/2"][..],
-        &["bls/2", "bls/0"],
-        &["bls/1", "bls/1"],
-    ] {
+    for order in [&["bls/0", "bls/1", "bls/2"][..], &["bls/2", "bls/0"], &["bls/1", "bls/1"]] {
         let ids: Vec<_> = order.iter().map(|text| id(text)).collect();
         let made = api.sign_aggregate(&ids, "one message").await.unwrap();
         let mut expected = Vec::new();
@@ -152,12 +125,8 @@ async fn an_aggregate_verifies_with_the_public_keys_in_order() {
         let Signature::Bls12381(signature) = made.signature else {
             panic!("{:?}", made.signature);
         };
-        signature
-            .fast_aggregate_verify(&public_keys, b"one message")
-            .unwrap();
-        signature
-            .fast_aggregate_verify(&public_keys, b"another")
-            .unwrap_err();
+        signature.fast_aggregate_verify(&public_keys, b"one message").unwrap();
+        signature.fast_aggregate_verify(&public_keys, b"another").unwrap_err();
     }
 }
 
@@ -168,9 +137,7 @@ async fn both_sides_of_a_key_agreement_agree() {
         let PublicKey::Ed25519(theirs) = api.public_key(&id(theirs)).await.unwrap() else {
             panic!("not Ed25519");
         };
-        api.execute(&id(ours), "x25519", theirs.to_x25519())
-            .await
-            .unwrap()
+        api.execute(&id(ours), "x25519", theirs.to_x25519()).await.unwrap()
     };
     let one = agree("alice", "bob").await;
     let other = agree("bob", "alice").await;

@@ -60,10 +60,7 @@ async fn every_key_that_fails_is_named() {
         .chain([json!({ "id": "good", "type": "ed25519" })])
         .collect();
     for (number, class) in Does::CLASSES.iter().enumerate() {
-        script.when(
-            Act::Register(id(&format!("key/{:02}", number * 4))),
-            Does::Fail(*class),
-        );
+        script.when(Act::Register(id(&format!("key/{:02}", number * 4))), Does::Fail(*class));
     }
     let node = TestNode::new(keys.into(), json!({}), &script);
     let error = refused(&node).await;
@@ -72,21 +69,10 @@ async fn every_key_that_fails_is_named() {
     for (number, failure) in failures.iter().enumerate() {
         let key = id(&format!("key/{:02}", number * 4));
         assert_eq!(failure.key.as_ref(), Some(&key));
-        assert!(
-            report(&error)
-                .to_string()
-                .contains(&format!("\n  {failure}"))
-        );
-        assert!(
-            failure
-                .to_string()
-                .starts_with(&format!("key {key} (backend fake): "))
-        );
+        assert!(report(&error).to_string().contains(&format!("\n  {failure}")));
+        assert!(failure.to_string().starts_with(&format!("key {key} (backend fake): ")));
     }
-    assert_eq!(
-        (script.count(&Act::Close), script.count(&Act::Drop)),
-        (1, 1)
-    );
+    assert_eq!((script.count(&Act::Close), script.count(&Act::Drop)), (1, 1));
     mended(&node).await;
 }
 
@@ -94,24 +80,14 @@ async fn every_key_that_fails_is_named() {
 async fn another_public_key_than_the_pinned_one_is_refused() {
     let script = Script::default();
     let pin = |version| {
-        let pinned = key_of(&id("good"), KeyType::Ed25519, version)
-            .public_key()
-            .to_hex();
+        let pinned = key_of(&id("good"), KeyType::Ed25519, version).public_key().to_hex();
         json!([{ "id": "good", "type": "ed25519", "public_key": pinned }])
     };
     let node = TestNode::new(pin(2), json!({}), &script);
-    let expected = key_of(&id("good"), KeyType::Ed25519, 2)
-        .public_key()
-        .to_hex();
+    let expected = key_of(&id("good"), KeyType::Ed25519, 2).public_key().to_hex();
     only_failure(&node, |failure| {
-        let wrong = matches!(
-            failure.cause,
-            KmsError::Backend(BackendError::WrongSecret(_))
-        );
-        assert!(
-            wrong && failure.to_string().contains(&expected),
-            "{failure}"
-        );
+        let wrong = matches!(failure.cause, KmsError::Backend(BackendError::WrongSecret(_)));
+        assert!(wrong && failure.to_string().contains(&expected), "{failure}");
     })
     .await;
     let node = TestNode::new(pin(1), json!({}), &script);
@@ -137,10 +113,7 @@ async fn a_backend_that_lies_about_a_key_is_refused() {
 async fn a_backend_that_panics_is_an_internal_error_of_that_key() {
     let script = Script::default();
     let node = TestNode::new(good(), json!({}), &script);
-    for (act, key) in [
-        (Act::Register(id("good")), Some(id("good"))),
-        (Act::Open, None),
-    ] {
+    for (act, key) in [(Act::Register(id("good")), Some(id("good"))), (Act::Open, None)] {
         script.all_right();
         script.when(act, Does::Panic);
         let error = refused(&node).await;
@@ -155,10 +128,7 @@ async fn a_backend_that_panics_is_an_internal_error_of_that_key() {
 async fn a_backend_that_hangs_is_given_up() {
     let script = Script::default();
     let node = TestNode::new(good(), json!({ "startup": "1s" }), &script);
-    for (act, key) in [
-        (Act::Register(id("good")), Some(id("good"))),
-        (Act::Open, None),
-    ] {
+    for (act, key) in [(Act::Register(id("good")), Some(id("good"))), (Act::Open, None)] {
         script.all_right();
         script.when(act, Does::Stuck);
         let error = refused(&node).await;
@@ -182,10 +152,7 @@ async fn a_backend_that_cannot_be_opened_is_named_with_its_keys() {
         panic!("{error}");
     };
     assert_eq!(backend.to_string(), "backend fake: scripted");
-    assert!(matches!(
-        backend.cause,
-        KmsError::Backend(BackendError::Denied(_))
-    ));
+    assert!(matches!(backend.cause, KmsError::Backend(BackendError::Denied(_))));
     let text = "key good (backend fake): its backend fake could not be opened";
     assert_eq!(key.to_string(), text);
     assert_eq!(script.count(&Act::Register(id("good"))), 0);
@@ -194,19 +161,13 @@ async fn a_backend_that_cannot_be_opened_is_named_with_its_keys() {
 
 #[test]
 fn a_current_thread_runtime_is_refused() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let script = Script::default();
         let node = TestNode::new(good(), json!({}), &script);
         let error = refused(&node).await;
         let report = report(&error);
-        assert!(
-            matches!(report, StartupError::CurrentThreadRuntime),
-            "{report}"
-        );
+        assert!(matches!(report, StartupError::CurrentThreadRuntime), "{report}");
         assert_eq!(script.count(&Act::Open), 0);
     });
 }

@@ -225,9 +225,5 @@ async fn a_stopped_service_hangs_nobody() {
     node.start().await.unwrap();
     let patient = node.api().await;
     works(&patient).await;
-    assert_eq!(
-        patient.key_info(&id("good")).await.unwrap().version,
-        1,
-        "it came too late"
-    );
+    assert_eq!(patient.key_info(&id("good")).await.unwrap().version, 1, "it came too late");
 }

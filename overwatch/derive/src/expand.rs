@@ -35,15 +35,8 @@ fn ids(node: &Node) -> TokenStream {
             quote!(#(#docs)*)
         }
     });
-    let variants: Vec<_> = node
-        .services
-        .iter()
-        .map(|service| &service.variant)
-        .collect();
-    let names: Vec<_> = variants
-        .iter()
-        .map(|variant| variant.unraw().to_string())
-        .collect();
+    let variants: Vec<_> = node.services.iter().map(|service| &service.variant).collect();
+    let names: Vec<_> = variants.iter().map(|variant| variant.unraw().to_string()).collect();
     let task_names = |kind: &str| -> Vec<String> {
         (node.services.iter())
             .map(|service| format!("overwatch-{kind}/{}", service.field.unraw()))
@@ -117,12 +110,7 @@ fn settings(node: &Node) -> TokenStream {
     let description = format!("The settings of the services of [`{}`].", node.name.unraw());
     let (parameters, bounds) = (&node.generics, &node.generics.where_clause);
     let fields = node.services.iter().map(|service| {
-        let Service {
-            docs,
-            field,
-            service,
-            ..
-        } = service;
+        let Service { docs, field, service, .. } = service;
         let text = format!("The settings of `{}`.", field.unraw());
         quote! {
             #[doc = #text]
@@ -146,11 +134,7 @@ fn services(node: &Node) -> TokenStream {
     let settings_name = settings_name(node);
     let (parameters, arguments, bounds) = node.generics.split_for_impl();
     let fields: Vec<_> = node.services.iter().map(|service| &service.field).collect();
-    let variants: Vec<_> = node
-        .services
-        .iter()
-        .map(|service| &service.variant)
-        .collect();
+    let variants: Vec<_> = node.services.iter().map(|service| &service.variant).collect();
     let types = node.services.iter().map(|service| &service.service);
     let error = quote!(::overwatch::overwatch::Error);
     let targets = quote!(::overwatch::derive_support::Targets);

@@ -12,9 +12,8 @@ use syn::{
 /// parameters that nothing in its head determines.
 pub(crate) fn generics_of(service: &Type, all: &Generics) -> Generics {
     let mentioned = Names::of(|names| names.visit_type(service));
-    let left_out: HashSet<_> = (all.params.iter().map(name_of))
-        .filter(|name| !mentioned.contains(name))
-        .collect();
+    let left_out: HashSet<_> =
+        (all.params.iter().map(name_of)).filter(|name| !mentioned.contains(name)).collect();
     let determined = |names: HashSet<String>| names.is_disjoint(&left_out);
     let mut generics = all.clone();
     generics.params = (mem::take(&mut generics.params).into_iter())

@@ -68,11 +68,7 @@ impl Node {
             })
             .collect::<Result<Vec<_>>>()?;
         no_twins(&services)?;
-        Ok(Self {
-            name: input.ident,
-            generics: input.generics,
-            services,
-        })
+        Ok(Self { name: input.ident, generics: input.generics, services })
     }
 }
 

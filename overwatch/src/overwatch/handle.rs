@@ -49,10 +49,7 @@ impl<RuntimeServiceId> OverwatchHandle<RuntimeServiceId> {
         runtime: Handle,
         sender: mpsc::Sender<OverwatchCommand<RuntimeServiceId>>,
     ) -> Self {
-        Self {
-            runtime,
-            line: Line::Plain(sender),
-        }
+        Self { runtime, line: Line::Plain(sender) }
     }
 
     /// The handle of the node behind `line`.
@@ -87,14 +84,10 @@ where
             service_id: RuntimeServiceId::SERVICE_ID,
             reply_channel: reply.into(),
         });
-        let relay = self
-            .line
-            .ask(command, answer)
-            .await
-            .map_err(|gone| match gone {
-                Gone::Unsent => RelayError::Send,
-                Gone::Unanswered(error) => RelayError::Receiver(Box::new(error)),
-            })?;
+        let relay = self.line.ask(command, answer).await.map_err(|gone| match gone {
+            Gone::Unsent => RelayError::Send,
+            Gone::Unanswered(error) => RelayError::Receiver(Box::new(error)),
+        })?;
         relay
             .downcast()
             .map(|relay| *relay)
@@ -138,8 +131,7 @@ where
             service_id: RuntimeServiceId::SERVICE_ID,
             sender,
         });
-        self.lifecycle(command, done, ServiceLifecycleError::Start)
-            .await
+        self.lifecycle(command, done, ServiceLifecycleError::Start).await
     }
 
     /// Stops a service and waits until its future is dropped and its last state handed over.
@@ -159,8 +151,7 @@ where
             service_id: RuntimeServiceId::SERVICE_ID,
             sender,
         });
-        self.lifecycle(command, done, ServiceLifecycleError::Stop)
-            .await
+        self.lifecycle(command, done, ServiceLifecycleError::Stop).await
     }
 
     /// Tells every service to start, in order, then waits for all.
@@ -180,8 +171,7 @@ where
             service_ids: services.into_iter().collect(),
             sender,
         });
-        self.lifecycle(command, done, ServiceLifecycleError::StartSequence)
-            .await
+        self.lifecycle(command, done, ServiceLifecycleError::StartSequence).await
     }
 
     /// Tells every service to stop, in order, then waits for all.
@@ -198,8 +188,7 @@ where
             service_ids: services.into_iter().collect(),
             sender,
         });
-        self.lifecycle(command, done, ServiceLifecycleError::StopSequence)
-            .await
+        self.lifecycle(command, done, ServiceLifecycleError::StopSequence).await
     }
 
     /// [`start_service_sequence`](Self::start_service_sequence) of all services.
@@ -210,8 +199,7 @@ where
     pub async fn start_all_services(&self) -> Result<(), Error> {
         let (sender, done) = finished_signal::channel();
         let command = ServiceLifecycleCommand::StartAllServices(ServiceAllCommand { sender });
-        self.lifecycle(command, done, ServiceLifecycleError::StartAll)
-            .await
+        self.lifecycle(command, done, ServiceLifecycleError::StartAll).await
     }
 
     /// [`stop_service_sequence`](Self::stop_service_sequence) of all services.
@@ -222,8 +210,7 @@ where
     pub async fn stop_all_services(&self) -> Result<(), Error> {
         let (sender, done) = finished_signal::channel();
         let command = ServiceLifecycleCommand::StopAllServices(ServiceAllCommand { sender });
-        self.lifecycle(command, done, ServiceLifecycleError::StopAll)
-            .await
+        self.lifecycle(command, done, ServiceLifecycleError::StopAll).await
     }
 
     /// Stops all services and ends the node. A service may call it from its `run`; it is then
@@ -237,8 +224,7 @@ where
         let (sender, done) = finished_signal::channel();
         let command =
             OverwatchCommand::OverwatchManagement(OverwatchManagementCommand::Shutdown(sender));
-        self.complete(command, done, OverwatchManagementError::Shutdown)
-            .await
+        self.complete(command, done, OverwatchManagementError::Shutdown).await
     }
 
     /// The ids of all services.
@@ -290,12 +276,7 @@ where
         done: finished_signal::Receiver,
         without_cause: ServiceLifecycleError,
     ) -> Result<(), Error> {
-        self.complete(
-            OverwatchCommand::ServiceLifecycle(command),
-            done,
-            without_cause,
-        )
-        .await
+        self.complete(OverwatchCommand::ServiceLifecycle(command), done, without_cause).await
     }
 
     /// Sends a command and waits for its end.
@@ -313,10 +294,7 @@ where
 // By hand: derives would ask the same of the ids.
 impl<RuntimeServiceId> Clone for OverwatchHandle<RuntimeServiceId> {
     fn clone(&self) -> Self {
-        Self {
-            runtime: self.runtime.clone(),
-            line: self.line.clone(),
-        }
+        Self { runtime: self.runtime.clone(), line: self.line.clone() }
     }
 }
 

@@ -39,10 +39,7 @@ impl<RuntimeServiceId> Line<RuntimeServiceId> {
         match self {
             Self::Plain(sender) => sender.send(command).await,
             Self::Node(sender) => {
-                let envelope = Envelope {
-                    command,
-                    failure: None,
-                };
+                let envelope = Envelope { command, failure: None };
                 (sender.send(envelope).await)
                     .map_err(|error| mpsc::error::SendError(error.0.command))
             }
@@ -71,10 +68,7 @@ impl<RuntimeServiceId> Line<RuntimeServiceId> {
         match self {
             Self::Plain(sender) => sender.send(command).await.map_err(|_| None)?,
             Self::Node(sender) => {
-                let envelope = Envelope {
-                    command,
-                    failure: Some(failure),
-                };
+                let envelope = Envelope { command, failure: Some(failure) };
                 sender.send(envelope).await.map_err(|_| None)?;
             }
         }

@@ -19,10 +19,7 @@ impl OverwatchRuntime {
 
 impl From<Runtime> for OverwatchRuntime {
     fn from(runtime: Runtime) -> Self {
-        Self {
-            handle: runtime.handle().clone(),
-            own: Some(runtime),
-        }
+        Self { handle: runtime.handle().clone(), own: Some(runtime) }
     }
 }
 

@@ -61,22 +61,11 @@ where
         let handle = OverwatchHandle::on(runtime.handle().clone(), Line::Node(sender));
         let runner = {
             let _inside = runtime.handle().enter();
-            Self {
-                services: App::new(settings, handle.clone())?,
-                ids: PhantomData,
-            }
+            Self { services: App::new(settings, handle.clone())?, ids: PhantomData }
         };
         let (signal, finished) = finished_signal::channel();
-        task::spawn(
-            runtime.handle(),
-            "overwatch-commands",
-            runner.work(inbox, signal),
-        );
-        Ok(Overwatch {
-            handle,
-            finished,
-            runtime,
-        })
+        task::spawn(runtime.handle(), "overwatch-commands", runner.work(inbox, signal));
+        Ok(Overwatch { handle, finished, runtime })
     }
 
     async fn work(
@@ -154,10 +143,9 @@ where
         let services = &mut self.services;
         match command {
             Command::StartService(one) => (services.start(&one.service_id).await, one.sender),
-            Command::StartServiceSequence(some) => (
-                services.start_sequence(&some.service_ids).await,
-                some.sender,
-            ),
+            Command::StartServiceSequence(some) => {
+                (services.start_sequence(&some.service_ids).await, some.sender)
+            }
             Command::StartAllServices(all) => (services.start_all().await, all.sender),
             Command::StopService(one) => (services.stop(&one.service_id).await, one.sender),
             Command::StopServiceSequence(some) => {

@@ -57,10 +57,7 @@ impl LifecycleNotifier {
     ///
     /// When the node has shut down.
     pub async fn send(&self, message: LifecycleMessage) -> Result<(), DynError> {
-        let order = Order::Change {
-            message,
-            failure: None,
-        };
+        let order = Order::Change { message, failure: None };
         Ok(self.order(order).await?)
     }
 
@@ -71,10 +68,7 @@ impl LifecycleNotifier {
     ) -> Result<Pending, SupervisorGone> {
         let (signal, done) = finished_signal::channel();
         let (slot, failure) = oneshot::channel();
-        let order = Order::Change {
-            message: message(signal),
-            failure: Some(slot),
-        };
+        let order = Order::Change { message: message(signal), failure: Some(slot) };
         self.order(order).await?;
         Ok(Pending { done, failure })
     }
@@ -100,10 +94,7 @@ impl LifecycleHandle {
     #[must_use]
     pub fn new() -> Self {
         let (sender, orders) = mpsc::channel(LIFECYCLE_BUFFER);
-        Self {
-            notifier: LifecycleNotifier { sender },
-            orders,
-        }
+        Self { notifier: LifecycleNotifier { sender }, orders }
     }
 
     /// The side that tells.
@@ -127,10 +118,7 @@ impl Default for LifecycleHandle {
 /// What the supervisor of a service is told.
 pub(crate) enum Order {
     /// To start or stop, with a slot for the cause of a failure.
-    Change {
-        message: LifecycleMessage,
-        failure: Option<oneshot::Sender<DynError>>,
-    },
+    Change { message: LifecycleMessage, failure: Option<oneshot::Sender<DynError>> },
     /// To stop the service for good.
     End,
 }

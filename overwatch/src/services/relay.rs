@@ -159,11 +159,7 @@ impl<M> Relay<M> {
     #[must_use]
     pub fn new(buffer_size: usize) -> Self {
         let (sender, receiver) = mpsc::channel(buffer_size.max(1));
-        Self {
-            outbound: OutboundRelay::new(sender),
-            receiver: Some(receiver),
-            lent: None,
-        }
+        Self { outbound: OutboundRelay::new(sender), receiver: Some(receiver), lent: None }
     }
 
     /// The side of those who send.
@@ -184,10 +180,7 @@ impl<M> Relay<M> {
         let receiver = (self.receiver.take()).ok_or(RelayError::AlreadyConnected)?;
         let (home, way_home) = oneshot::channel();
         self.lent = Some(way_home);
-        Ok(InboundRelay {
-            receiver,
-            home: Some(home),
-        })
+        Ok(InboundRelay { receiver, home: Some(home) })
     }
 
     /// Takes out what waits now. What comes later stays for the next run.
@@ -197,9 +190,7 @@ impl<M> Relay<M> {
             return Vec::new();
         };
         // Counted first: a busy sender could keep this from ending.
-        (0..receiver.len())
-            .map_while(|_| receiver.try_recv().ok())
-            .collect()
+        (0..receiver.len()).map_while(|_| receiver.try_recv().ok()).collect()
     }
 
     fn look_for_receiver(&mut self) {

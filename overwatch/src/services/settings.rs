@@ -16,9 +16,7 @@ impl<Settings> SettingsHandle<Settings> {
     pub fn new(settings: Settings) -> Self {
         let (sender, receiver) = watch::channel(settings);
         Self {
-            updater: SettingsUpdater {
-                sender: Arc::new(sender),
-            },
+            updater: SettingsUpdater { sender: Arc::new(sender) },
             notifier: SettingsNotifier { receiver },
         }
     }
@@ -65,25 +63,18 @@ impl<Settings> SettingsUpdater<Settings> {
 // By hand: derives would ask the settings to be `Clone`.
 impl<Settings> Clone for SettingsHandle<Settings> {
     fn clone(&self) -> Self {
-        Self {
-            updater: self.updater.clone(),
-            notifier: self.notifier.clone(),
-        }
+        Self { updater: self.updater.clone(), notifier: self.notifier.clone() }
     }
 }
 
 impl<Settings> Clone for SettingsNotifier<Settings> {
     fn clone(&self) -> Self {
-        Self {
-            receiver: self.receiver.clone(),
-        }
+        Self { receiver: self.receiver.clone() }
     }
 }
 
 impl<Settings> Clone for SettingsUpdater<Settings> {
     fn clone(&self) -> Self {
-        Self {
-            sender: Arc::clone(&self.sender),
-        }
+        Self { sender: Arc::clone(&self.sender) }
     }
 }

@@ -148,31 +148,20 @@ where
         let inbound_relay = self.relay.lend().await.map_err(StartError::Relay)?;
         // A panic in the service's code is a failed start, and not the end of this task.
         let made = catch_unwind(AssertUnwindSafe(|| self.make(inbound_relay)));
-        let Made {
-            run,
-            states,
-            operator,
-        } = made.unwrap_or_else(|panic| Err(StartError::Panic(panic_text(&*panic).to_owned())))?;
+        let Made { run, states, operator } =
+            made.unwrap_or_else(|panic| Err(StartError::Panic(panic_text(&*panic).to_owned())))?;
         self.status.runner_updater().notify_starting();
 
         let runtime = self.overwatch_handle.runtime();
         let (ending, ends) = watch::channel(Ending::No);
-        let state = StateHandle::new(
-            self.names.service.clone(),
-            StateWatcher::new(states),
-            operator,
-            ends,
-        );
+        let state =
+            StateHandle::new(self.names.service.clone(), StateWatcher::new(states), operator, ends);
         let state = task::spawn(runtime, self.names.state_task, state.run());
         let (polled, first_poll) = oneshot::channel();
         let service = task::spawn(runtime, self.names.service_task, announce(run, polled));
         // An error means that the first poll panicked; it has taken place all the same.
         let _ = first_poll.await;
-        Ok(Run {
-            service,
-            state,
-            ending,
-        })
+        Ok(Run { service, state, ending })
     }
 
     /// Loads the state and makes the service.
@@ -198,11 +187,7 @@ where
         };
         let operator = self.operator.clone();
         let service = Service::init(resources, state).map_err(StartError::Init)?;
-        Ok(Made {
-            run: service.run(),
-            states,
-            operator,
-        })
+        Ok(Made { run: service.run(), states, operator })
     }
 
     async fn stop(&mut self, run: &mut Option<Run>) {

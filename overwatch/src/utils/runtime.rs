@@ -12,10 +12,7 @@ use crate::overwatch::OVERWATCH_THREAD_NAME;
 /// # Panics
 ///
 /// If the operating system gives no threads or no timer.
-#[expect(
-    clippy::expect_used,
-    reason = "the contract's signature has no room for the error"
-)]
+#[expect(clippy::expect_used, reason = "the contract's signature has no room for the error")]
 #[must_use]
 pub fn default_multithread_runtime() -> Runtime {
     try_default_multithread_runtime().expect("the operating system gives a runtime its threads")
@@ -23,8 +20,5 @@ pub fn default_multithread_runtime() -> Runtime {
 
 /// [`default_multithread_runtime`] for those who can report a failure.
 pub(crate) fn try_default_multithread_runtime() -> io::Result<Runtime> {
-    Builder::new_multi_thread()
-        .enable_all()
-        .thread_name(OVERWATCH_THREAD_NAME)
-        .build()
+    Builder::new_multi_thread().enable_all().thread_name(OVERWATCH_THREAD_NAME).build()
 }

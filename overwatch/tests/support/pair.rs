@@ -39,12 +39,7 @@ impl Node {
         let (first, second) = (Arc::default(), Arc::default());
         let settings = settings(&first, &second);
         let overwatch = OverwatchRunner::<App>::run(settings, runtime).unwrap();
-        Self {
-            handle: overwatch.handle().clone(),
-            overwatch,
-            first,
-            second,
-        }
+        Self { handle: overwatch.handle().clone(), overwatch, first, second }
     }
 
     /// The settings that it began with.
@@ -76,10 +71,7 @@ impl Node {
 }
 
 fn settings(first: &Arc<Control>, second: &Arc<Control>) -> AppServiceSettings {
-    AppServiceSettings {
-        first: Settings::new(first),
-        second: Settings::new(second),
-    }
+    AppServiceSettings { first: Settings::new(first), second: Settings::new(second) }
 }
 
 /// Queues a message that is answered with its number.

@@ -141,10 +141,7 @@ pub struct Settings {
 
 impl Settings {
     pub fn new(control: &Arc<Control>) -> Self {
-        Self {
-            control: Arc::clone(control),
-            ..Self::default()
-        }
+        Self { control: Arc::clone(control), ..Self::default() }
     }
 }
 
@@ -246,11 +243,7 @@ where
         resources: OpaqueServiceResourcesHandle<Self, Id>,
         state: Saved,
     ) -> Result<Self, DynError> {
-        let control = resources
-            .settings_handle
-            .notifier()
-            .get_updated_settings()
-            .control;
+        let control = resources.settings_handle.notifier().get_updated_settings().control;
         let init = *control.init.lock().unwrap();
         match init {
             Init::Fine => {}
@@ -265,10 +258,7 @@ where
             Init::SaysReady => resources.status_updater.notify_ready(),
         }
         control.note(Note::Init(state.0));
-        Ok(Self {
-            resources,
-            _drop: NoteDrop(control),
-        })
+        Ok(Self { resources, _drop: NoteDrop(control) })
     }
 
     async fn run(mut self) -> Result<(), DynError> {

@@ -58,7 +58,5 @@ pub async fn works(api: &KmsApi) {
     let good = super::id("good");
     let signature = api.sign(&good, "all is well").await.unwrap();
     let public_key = api.public_key(&good).await.unwrap();
-    public_key
-        .verify(SigningScheme::Ed25519, b"all is well", &signature)
-        .unwrap();
+    public_key.verify(SigningScheme::Ed25519, b"all is well", &signature).unwrap();
 }

@@ -39,15 +39,10 @@ struct Fake {
 impl BackendSettings for FakeSettings {
     fn capabilities(&self) -> Capabilities {
         let held = self.only.as_deref().unwrap_or(KeyType::ALL);
-        let keys = held.iter().map(|&key_type| KeyCapability {
-            key_type,
-            schemes: key_type.schemes().to_vec(),
-        });
-        let source = if self.needs_source {
-            SourceUse::Required
-        } else {
-            SourceUse::Refused
-        };
+        let keys = held
+            .iter()
+            .map(|&key_type| KeyCapability { key_type, schemes: key_type.schemes().to_vec() });
+        let source = if self.needs_source { SourceUse::Required } else { SourceUse::Refused };
         let all = [
             Operation::Generate,
             Operation::Rotate,
@@ -80,11 +75,8 @@ impl Fake {
             signer: SoftwareSigner::new(key_of(id, key_type, stored.version)),
             script: self.script.clone(),
         });
-        let signer = if self.script.is_remote(id) {
-            Signer::Remote(signer)
-        } else {
-            Signer::Local(signer)
-        };
+        let signer =
+            if self.script.is_remote(id) { Signer::Remote(signer) } else { Signer::Local(signer) };
         RegisteredKey::new(self.info(id, stored, lie), signer)
     }
 

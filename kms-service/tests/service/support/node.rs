@@ -76,11 +76,7 @@ impl TestNode {
 
     /// A node that is not started, in the runtime of the test.
     pub fn new(keys: Value, limits: Value, script: &Script) -> Self {
-        Self::run(
-            settings(keys, limits, script),
-            script,
-            Some(Handle::current()),
-        )
+        Self::run(settings(keys, limits, script), script, Some(Handle::current()))
     }
 
     pub fn run(
@@ -88,11 +84,7 @@ impl TestNode {
         script: &Script,
         runtime: Option<Handle>,
     ) -> Self {
-        let settings = NodeServiceSettings {
-            kms: settings,
-            identity: (),
-            proposer: (),
-        };
+        let settings = NodeServiceSettings { kms: settings, identity: (), proposer: () };
         let overwatch = OverwatchRunner::<Node>::run(settings, runtime).unwrap();
         Self {
             handle: overwatch.handle().clone(),
@@ -153,9 +145,7 @@ pub fn settings_of(
     let section = json!({ "backends": { "fake": backend }, "keys": keys, "limits": limits });
     let mut section: KmsSection<FakeSettings> = serde_json::from_value(section).unwrap();
     section.backends.get_mut("fake").unwrap().script = script.clone();
-    section
-        .check::<RuntimeServiceId>(Path::new("/nowhere"))
-        .unwrap()
+    section.check::<RuntimeServiceId>(Path::new("/nowhere")).unwrap()
 }
 
 /// What `future` gives, if it isn't hung.

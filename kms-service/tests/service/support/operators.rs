@@ -20,11 +20,8 @@ struct Bad(&'static str);
 impl Operators for TestOperators {
     fn operators() -> Vec<Arc<dyn Operator>> {
         let bad = [PANICS, OVERFLOWS, REFUSES];
-        let bad = bad
-            .into_iter()
-            .map(|name| Arc::new(Bad(name)) as Arc<dyn Operator>);
-        bad.chain([Arc::new(X25519Operator) as Arc<dyn Operator>])
-            .collect()
+        let bad = bad.into_iter().map(|name| Arc::new(Bad(name)) as Arc<dyn Operator>);
+        bad.chain([Arc::new(X25519Operator) as Arc<dyn Operator>]).collect()
     }
 }
 

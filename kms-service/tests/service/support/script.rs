@@ -152,10 +152,7 @@ impl Script {
             }
             state.missing.remove(id);
         }
-        let new = Stored {
-            version: 1,
-            state: KeyState::Active,
-        };
+        let new = Stored { version: 1, state: KeyState::Active };
         Some(*state.stored.entry(id.clone()).or_insert(new))
     }
 
@@ -228,10 +225,7 @@ impl Does {
         || BackendError::Denied(Failure::new("scripted")),
         || BackendError::WrongSecret(Failure::new("scripted")),
         || BackendError::Unsupported(Operation::Generate),
-        || BackendError::Throttled {
-            failure: Failure::new("scripted"),
-            retry_after: None,
-        },
+        || BackendError::Throttled { failure: Failure::new("scripted"), retry_after: None },
         || BackendError::Unavailable(Failure::new("scripted")),
         || BackendError::Corrupt(Failure::new("scripted")),
         || BackendError::Misconfigured(Failure::new("scripted")),

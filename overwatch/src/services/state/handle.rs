@@ -35,12 +35,7 @@ impl<State, Operator> StateHandle<State, Operator> {
         operator: Operator,
         ending: watch::Receiver<Ending>,
     ) -> Self {
-        Self {
-            service,
-            watcher,
-            operator,
-            ending,
-        }
+        Self { service, watcher, operator, ending }
     }
 
     /// Works until told to end, then hands the last state over.

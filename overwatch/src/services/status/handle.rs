@@ -21,9 +21,7 @@ impl StatusHandle {
     /// The status of a service that has not been started.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            sender: Arc::new(watch::Sender::new(ServiceStatus::Stopped)),
-        }
+        Self { sender: Arc::new(watch::Sender::new(ServiceStatus::Stopped)) }
     }
 
     /// For the service.

@@ -18,10 +18,7 @@ pub struct StatusUpdater<Api> {
 
 impl<Api> StatusUpdater<Api> {
     pub(super) const fn new(sender: Arc<watch::Sender<ServiceStatus>>) -> Self {
-        Self {
-            sender,
-            api: PhantomData,
-        }
+        Self { sender, api: PhantomData }
     }
 }
 
