@@ -63,23 +63,14 @@ impl ServiceCore<RuntimeServiceId> for Attesters {
 
 impl Attesters {
     async fn attest(&mut self) -> Result<(), KeyFailure> {
-        let kms = KmsApi::connect::<Kms, Attesters>(&self.handle)
-            .await
-            .map_err(KeyFailure::new)?;
-        let verifier = self
-            .handle
-            .relay::<Verifier>()
-            .await
-            .map_err(KeyFailure::new)?;
+        let kms = KmsApi::connect::<Kms, Attesters>(&self.handle).await.map_err(KeyFailure::new)?;
+        let verifier = self.handle.relay::<Verifier>().await.map_err(KeyFailure::new)?;
         let mut proofs = Vec::with_capacity(self.settings.keys.len());
         for id in &self.settings.keys {
             proofs.push(prove_possession(&kms, id).await?);
         }
         let message = VerifierMessage::Attesters(proofs);
-        verifier
-            .send(message)
-            .await
-            .map_err(|(error, _)| KeyFailure::new(error))?;
+        verifier.send(message).await.map_err(|(error, _)| KeyFailure::new(error))?;
         self.status.notify_ready();
 
         while let Some(block) = self.inbound.recv().await {
@@ -88,10 +79,7 @@ impl Attesters {
                 Ok(attestation) => {
                     let message =
                         VerifierMessage::Block(Box::new(AttestedBlock { block, attestation }));
-                    verifier
-                        .send(message)
-                        .await
-                        .map_err(|(error, _)| KeyFailure::new(error))?;
+                    verifier.send(message).await.map_err(|(error, _)| KeyFailure::new(error))?;
                 }
                 Err(error) if error.is_retryable() => {
                     tracing::warn!(slot = block.header.slot, %error, "no attestation");
@@ -107,10 +95,7 @@ impl Attesters {
 /// forged with a public key computed from the others'.
 async fn prove_possession(kms: &KmsApi, id: &KeyId) -> Result<(PublicKey, Signature), KeyFailure> {
     let request = KeyRequest::new(id.as_str(), KeyType::Bls12381);
-    let key = kms
-        .register(request)
-        .await
-        .map_err(|error| KeyFailure::of(id, error))?;
+    let key = kms.register(request).await.map_err(|error| KeyFailure::of(id, error))?;
     let proof = key.sign([]).scheme(SigningScheme::BlsPopProve).await;
     let proof = proof.map_err(|error| KeyFailure::of(id, error))?;
     Ok((key.public_key().clone(), proof))

@@ -37,10 +37,8 @@ pub fn make_missing_secrets(settings: &NodeSettings) -> Result<Vec<PathBuf>, Dem
         if path.symlink_metadata().is_ok() {
             continue;
         }
-        make_secret(path, declared.spec.key_type).map_err(|cause| DemoError {
-            path: path.clone(),
-            cause,
-        })?;
+        make_secret(path, declared.spec.key_type)
+            .map_err(|cause| DemoError { path: path.clone(), cause })?;
         made.push(path.clone());
     }
     Ok(made)
@@ -56,14 +54,9 @@ fn make_secret(
     hex.buffer_mut()[len] = b'\n';
     hex.set_len(len + 1);
 
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     write_whole(path, folder, hex.expose())?;
     Ok(())
 }
@@ -72,11 +65,8 @@ fn make_secret(
 fn write_whole(path: &Path, folder: &Path, content: &[u8]) -> io::Result<()> {
     let unfinished = path.with_extension(format!("unfinished-{}", std::process::id()));
     let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&unfinished)?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
         file.write_all(content)?;
         file.sync_all()?;
         std::fs::hard_link(&unfinished, path)

@@ -68,11 +68,7 @@ impl EventSender {
     pub fn fail(&self, service: &'static str, failure: KeyFailure) -> KeyFailure {
         let cause = ErrorChain(&*failure.cause).to_string();
         let key = failure.key.clone();
-        self.send(Event::Failed(ServiceFailure {
-            service,
-            key,
-            cause,
-        }));
+        self.send(Event::Failed(ServiceFailure { service, key, cause }));
         failure
     }
 }
@@ -87,18 +83,12 @@ pub struct KeyFailure {
 impl KeyFailure {
     /// A failure that has to do with the key called `key`.
     pub fn of(key: &KeyId, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            key: Some(key.to_string()),
-            cause: cause.into(),
-        }
+        Self { key: Some(key.to_string()), cause: cause.into() }
     }
 
     /// A failure that has to do with no key in particular.
     pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            key: None,
-            cause: cause.into(),
-        }
+        Self { key: None, cause: cause.into() }
     }
 }
 

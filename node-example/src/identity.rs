@@ -68,39 +68,23 @@ impl ServiceCore<RuntimeServiceId> for Identity {
 impl Identity {
     async fn announce(&self) -> Result<(), KeyFailure> {
         let IdentitySettings { key, peer, .. } = &self.settings;
-        let kms = KmsApi::connect::<Kms, Identity>(&self.handle)
-            .await
-            .map_err(KeyFailure::new)?;
+        let kms = KmsApi::connect::<Kms, Identity>(&self.handle).await.map_err(KeyFailure::new)?;
         let ours = register(&kms, key).await?;
         let theirs = register(&kms, peer).await?;
         agree(&ours, &theirs).await?;
 
-        let record = NodeRecord {
-            identity: key.clone(),
-            keys: all_keys(&kms).await?,
-        };
-        let signature = ours
-            .sign(record.to_bytes())
-            .await
-            .map_err(|error| KeyFailure::of(key, error))?;
-        let verifier = self
-            .handle
-            .relay::<Verifier>()
-            .await
-            .map_err(KeyFailure::new)?;
+        let record = NodeRecord { identity: key.clone(), keys: all_keys(&kms).await? };
+        let signature =
+            ours.sign(record.to_bytes()).await.map_err(|error| KeyFailure::of(key, error))?;
+        let verifier = self.handle.relay::<Verifier>().await.map_err(KeyFailure::new)?;
         let message = VerifierMessage::Record(Box::new(SignedRecord { record, signature }));
-        verifier
-            .send(message)
-            .await
-            .map_err(|(error, _)| KeyFailure::new(error))
+        verifier.send(message).await.map_err(|(error, _)| KeyFailure::new(error))
     }
 }
 
 async fn register(kms: &KmsApi, id: &KeyId) -> Result<KeyHandle, KeyFailure> {
     let request = KeyRequest::new(id.as_str(), KeyType::Ed25519);
-    kms.register(request)
-        .await
-        .map_err(|error| KeyFailure::of(id, error))
+    kms.register(request).await.map_err(|error| KeyFailure::of(id, error))
 }
 
 /// Agrees on a session key from both sides – in this example both are in one node – and checks that
@@ -112,10 +96,7 @@ async fn agree(ours: &KeyHandle, theirs: &KeyHandle) -> Result<(), KeyFailure> {
         tracing::info!(ours = %ours.id(), theirs = %theirs.id(), "agreed on a session key");
         Ok(())
     } else {
-        Err(KeyFailure::of(
-            ours.id(),
-            "the two sides of the key agreement don't match",
-        ))
+        Err(KeyFailure::of(ours.id(), "the two sides of the key agreement don't match"))
     }
 }
 

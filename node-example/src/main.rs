@@ -105,8 +105,5 @@ async fn run_node(settings: NodeSettings, slots: u64, output: &Output) -> Result
 fn log_to_standard_error() {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("warn,kms_service::startup=off"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }

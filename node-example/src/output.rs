@@ -73,20 +73,11 @@ impl Output {
     pub(crate) fn checked(&self, settings: &NodeSettings) {
         let keys = settings.kms.keys();
         if self.json {
-            return print(&json(&Line::Checked {
-                keys: keys.iter().map(checked_key).collect(),
-            }));
+            return print(&json(&Line::Checked { keys: keys.iter().map(checked_key).collect() }));
         }
-        print(&format!(
-            "the settings are right; {} keys would be loaded:",
-            keys.len()
-        ));
+        print(&format!("the settings are right; {} keys would be loaded:", keys.len()));
         for key in keys {
-            let source = key
-                .spec
-                .source
-                .as_ref()
-                .map(|source| format!(" from {source}"));
+            let source = key.spec.source.as_ref().map(|source| format!(" from {source}"));
             print(&format!(
                 "  {:<16} {:<10} {}{}",
                 key.spec.id,
@@ -118,45 +109,20 @@ impl Output {
                 r#type: key.key_type.as_str(),
                 public_key: key.public_key.to_hex(),
             });
-            return print(&json(&Line::Ready {
-                keys: described.collect(),
-            }));
+            return print(&json(&Line::Ready { keys: described.collect() }));
         }
         print("ready; this node's keys:");
-        for KeyInfo {
-            id,
-            key_type,
-            public_key,
-            ..
-        } in keys
-        {
-            print(&format!(
-                "  {id:<16} {:<10} {public_key}",
-                key_type.as_str()
-            ));
+        for KeyInfo { id, key_type, public_key, .. } in keys {
+            print(&format!("  {id:<16} {:<10} {public_key}", key_type.as_str()));
         }
     }
 
     pub(crate) fn slot(&self, report: &SlotReport) {
         let hash = report.hash.to_string();
-        let SlotReport {
-            slot,
-            ref proposer,
-            attesters,
-            verified,
-            micros,
-            ..
-        } = *report;
+        let SlotReport { slot, ref proposer, attesters, verified, micros, .. } = *report;
         if self.json {
             let proposer = proposer.as_str();
-            return print(&json(&Line::Slot {
-                slot,
-                hash,
-                proposer,
-                attesters,
-                verified,
-                micros,
-            }));
+            return print(&json(&Line::Slot { slot, hash, proposer, attesters, verified, micros }));
         }
         let verdict = if verified { "verified" } else { "NOT VERIFIED" };
         print(&format!(
@@ -170,10 +136,7 @@ impl Output {
         if self.json {
             return print(&json(&Line::Stopped { slots }));
         }
-        print(&format!(
-            "stopped after {slots} {}",
-            if slots == 1 { "slot" } else { "slots" }
-        ));
+        print(&format!("stopped after {slots} {}", if slots == 1 { "slot" } else { "slots" }));
     }
 
     pub(crate) fn refused(&self, refusal: &Refusal) {
@@ -191,12 +154,7 @@ fn checked_key(key: &DeclaredKey) -> CheckedKey<'_> {
         r#type: key.spec.key_type.as_str(),
         backend: &key.backend,
         source: key.spec.source.as_ref().map(ToString::to_string),
-        schemes: key
-            .spec
-            .schemes
-            .iter()
-            .map(|scheme| scheme.as_str())
-            .collect(),
+        schemes: key.spec.schemes.iter().map(|scheme| scheme.as_str()).collect(),
         callers: match &key.spec.callers {
             Callers::Every => None,
             Callers::Only(names) => Some(names),

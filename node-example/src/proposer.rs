@@ -66,19 +66,10 @@ impl ServiceCore<RuntimeServiceId> for Proposer {
 impl Proposer {
     async fn propose(&self) -> Result<(), KeyFailure> {
         let id = &self.settings.key;
-        let kms = KmsApi::connect::<Kms, Proposer>(&self.handle)
-            .await
-            .map_err(KeyFailure::new)?;
+        let kms = KmsApi::connect::<Kms, Proposer>(&self.handle).await.map_err(KeyFailure::new)?;
         let request = KeyRequest::new(id.as_str(), KeyType::Secp256k1);
-        let key = kms
-            .register(request)
-            .await
-            .map_err(|error| KeyFailure::of(id, error))?;
-        let attesters = self
-            .handle
-            .relay::<Attesters>()
-            .await
-            .map_err(KeyFailure::new)?;
+        let key = kms.register(request).await.map_err(|error| KeyFailure::of(id, error))?;
+        let attesters = self.handle.relay::<Attesters>().await.map_err(KeyFailure::new)?;
         self.status.notify_ready();
 
         let mut parent = Hash::default();
@@ -87,18 +78,12 @@ impl Proposer {
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             clock.tick().await;
-            let header = Header {
-                slot: slot + 1,
-                parent,
-            };
+            let header = Header { slot: slot + 1, parent };
             let Some(block) = sign(&key, header).await? else {
                 continue;
             };
             (slot, parent) = (block.header.slot, block.header.hash());
-            attesters
-                .send(block)
-                .await
-                .map_err(|(error, _)| KeyFailure::new(error))?;
+            attesters.send(block).await.map_err(|(error, _)| KeyFailure::new(error))?;
         }
     }
 }
@@ -107,12 +92,7 @@ impl Proposer {
 async fn sign(key: &KeyHandle, header: Header) -> Result<Option<Block>, KeyFailure> {
     let began = Instant::now();
     match key.sign(header.to_bytes()).await {
-        Ok(signature) => Ok(Some(Block {
-            header,
-            proposer: key.id().clone(),
-            signature,
-            began,
-        })),
+        Ok(signature) => Ok(Some(Block { header, proposer: key.id().clone(), signature, began })),
         Err(error) if error.is_retryable() => {
             tracing::warn!(slot = header.slot, %error, "no block in this slot");
             Ok(None)

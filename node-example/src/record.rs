@@ -34,18 +34,12 @@ impl NodeRecord {
     /// The public key called `id`.
     #[must_use]
     pub fn key(&self, id: &KeyId) -> Option<&PublicKey> {
-        self.keys
-            .iter()
-            .find(|(known, _)| known == id)
-            .map(|(_, key)| key)
+        self.keys.iter().find(|(known, _)| known == id).map(|(_, key)| key)
     }
 
     /// All public keys of a type.
     pub fn keys_of(&self, key_type: KeyType) -> impl Iterator<Item = &PublicKey> {
-        self.keys
-            .iter()
-            .map(|(_, key)| key)
-            .filter(move |key| key.key_type() == key_type)
+        self.keys.iter().map(|(_, key)| key).filter(move |key| key.key_type() == key_type)
     }
 }
 
@@ -54,12 +48,7 @@ impl SignedRecord {
     #[must_use]
     pub fn is_signed_by_identity(&self) -> bool {
         self.record.key(&self.record.identity).is_some_and(|key| {
-            key.verify(
-                SigningScheme::Ed25519,
-                &self.record.to_bytes(),
-                &self.signature,
-            )
-            .is_ok()
+            key.verify(SigningScheme::Ed25519, &self.record.to_bytes(), &self.signature).is_ok()
         })
     }
 }
@@ -76,9 +65,7 @@ mod tests {
             identity: id(identity),
             keys: vec![(id("node/identity"), signer.public_key())],
         };
-        let signature = signer
-            .sign(SigningScheme::Ed25519, &record.to_bytes())
-            .unwrap();
+        let signature = signer.sign(SigningScheme::Ed25519, &record.to_bytes()).unwrap();
         SignedRecord { record, signature }
     }
 
@@ -90,10 +77,7 @@ mod tests {
 
         let mut other_key = good.clone();
         let other = SecretKey::generate(KeyType::Ed25519).unwrap();
-        other_key
-            .record
-            .keys
-            .push((KeyId::new("added").unwrap(), other.public_key()));
+        other_key.record.keys.push((KeyId::new("added").unwrap(), other.public_key()));
         assert!(!other_key.is_signed_by_identity());
     }
 

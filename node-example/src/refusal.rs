@@ -47,23 +47,13 @@ pub struct Failure {
 impl Refusal {
     /// A refusal with one failure that is about no key.
     pub fn new(code: ExitCode, cause: impl Into<String>) -> Self {
-        Self {
-            code,
-            failures: vec![Failure {
-                key: None,
-                field: None,
-                cause: cause.into(),
-            }],
-        }
+        Self { code, failures: vec![Failure { key: None, field: None, cause: cause.into() }] }
     }
 
     /// Settings that are wrong.
     #[must_use]
     pub fn of_settings(failures: Vec<Failure>) -> Self {
-        Self {
-            code: ExitCode::Settings,
-            failures,
-        }
+        Self { code: ExitCode::Settings, failures }
     }
 
     /// What came back from starting `service`. The framework may hand on what the service itself
@@ -96,29 +86,15 @@ impl Refusal {
                 },
             }
         });
-        Self {
-            code: ExitCode::Unavailable,
-            failures: failures.collect(),
-        }
+        Self { code: ExitCode::Unavailable, failures: failures.collect() }
     }
 }
 
 impl From<ServiceFailure> for Refusal {
     fn from(failure: ServiceFailure) -> Self {
-        let ServiceFailure {
-            service,
-            key,
-            cause,
-        } = failure;
+        let ServiceFailure { service, key, cause } = failure;
         let cause = format!("service {service}: {cause}");
-        Self {
-            code: ExitCode::Unavailable,
-            failures: vec![Failure {
-                key,
-                field: None,
-                cause,
-            }],
-        }
+        Self { code: ExitCode::Unavailable, failures: vec![Failure { key, field: None, cause }] }
     }
 }
 
@@ -141,9 +117,7 @@ impl fmt::Display for Refusal {
             ExitCode::Usage | ExitCode::Unavailable => "the node does not start",
         };
         f.write_str(what)?;
-        self.failures
-            .iter()
-            .try_for_each(|failure| write!(f, "\n  {failure}"))
+        self.failures.iter().try_for_each(|failure| write!(f, "\n  {failure}"))
     }
 }
 

@@ -41,11 +41,7 @@ impl RunningNode {
         let runtime = tokio::runtime::Handle::current();
         let overwatch = OverwatchRunner::<Node>::run(settings, Some(runtime))
             .map_err(|error| Refusal::new(ExitCode::Bug, ErrorChain(&*error).to_string()))?;
-        let mut node = Self {
-            overwatch,
-            events,
-            keys: Vec::new(),
-        };
+        let mut node = Self { overwatch, events, keys: Vec::new() };
         match node.start_services().await {
             Ok(()) => Ok(node),
             Err(refusal) => {
@@ -138,23 +134,13 @@ async fn registered_keys(
     handle: &OverwatchHandle<RuntimeServiceId>,
 ) -> Result<Vec<KeyInfo>, Refusal> {
     let refused = |error| Refusal::new(ExitCode::Unavailable, ErrorChain(&error).to_string());
-    let kms = KmsApi::connect::<Kms, Identity>(handle)
-        .await
-        .map_err(refused)?;
+    let kms = KmsApi::connect::<Kms, Identity>(handle).await.map_err(refused)?;
     let all = PageRequest::first(usize::MAX);
-    kms.list(KeyFilter::default(), all)
-        .await
-        .map(|page| page.keys)
-        .map_err(refused)
+    kms.list(KeyFilter::default(), all).await.map(|page| page.keys).map_err(refused)
 }
 
 fn service_settings(settings: NodeSettings, events: &EventSender) -> NodeServiceSettings {
-    let NodeSettings {
-        kms,
-        identity,
-        proposer,
-        attesters,
-    } = settings;
+    let NodeSettings { kms, identity, proposer, attesters } = settings;
     NodeServiceSettings {
         kms,
         identity: IdentitySettings {
@@ -167,12 +153,7 @@ fn service_settings(settings: NodeSettings, events: &EventSender) -> NodeService
             slot: proposer.slot,
             events: events.clone(),
         },
-        attesters: AttestersSettings {
-            keys: attesters.keys,
-            events: events.clone(),
-        },
-        verifier: VerifierSettings {
-            events: events.clone(),
-        },
+        attesters: AttestersSettings { keys: attesters.keys, events: events.clone() },
+        verifier: VerifierSettings { events: events.clone() },
     }
 }

@@ -76,14 +76,9 @@ impl NodeSettings {
     /// [`Refusal`] with everything that is wrong.
     pub fn from_file(path: &Path) -> Result<Self, Refusal> {
         let refused = |cause: String| {
-            Refusal::new(
-                ExitCode::Settings,
-                format!("settings file {}: {cause}", path.display()),
-            )
+            Refusal::new(ExitCode::Settings, format!("settings file {}: {cause}", path.display()))
         };
-        let size = std::fs::metadata(path)
-            .map_err(|error| refused(error.to_string()))?
-            .len();
+        let size = std::fs::metadata(path).map_err(|error| refused(error.to_string()))?.len();
         if size > MAX_BYTES {
             return Err(refused(format!("is larger than {MAX_BYTES} bytes")));
         }
@@ -104,30 +99,14 @@ impl NodeSettings {
         let Some(section) = section else {
             return Err(refused("is empty: section `kms` is missing".into()));
         };
-        let NodeSection {
-            kms,
-            identity,
-            proposer,
-            attesters,
-        } = section;
+        let NodeSection { kms, identity, proposer, attesters } = section;
         let declared = kms.declared_types();
-        let needed = Needed {
-            declared: &declared,
-            failures: Vec::new(),
-        };
+        let needed = Needed { declared: &declared, failures: Vec::new() };
         let mut failures = needed.check(&identity, &proposer, &attesters);
         match kms.check::<RuntimeServiceId>(base_dir) {
-            Ok(kms) if failures.is_empty() => Ok(Self {
-                kms,
-                identity,
-                proposer,
-                attesters,
-            }),
+            Ok(kms) if failures.is_empty() => Ok(Self { kms, identity, proposer, attesters }),
             checked => {
-                failures.splice(
-                    0..0,
-                    checked.err().into_iter().flat_map(Failure::of_section),
-                );
+                failures.splice(0..0, checked.err().into_iter().flat_map(Failure::of_section));
                 Err(Refusal::of_settings(failures))
             }
         }
@@ -151,26 +130,14 @@ impl Needed<'_> {
         self.key("identity.key".into(), &identity.key, KeyType::Ed25519);
         self.key("identity.peer".into(), &identity.peer, KeyType::Ed25519);
         if identity.key == identity.peer {
-            self.add(
-                "identity.peer".into(),
-                None,
-                "is the same key as identity.key".into(),
-            );
+            self.add("identity.peer".into(), None, "is the same key as identity.key".into());
         }
         self.key("proposer.key".into(), &proposer.key, KeyType::Secp256k1);
         if proposer.slot.is_zero() {
-            self.add(
-                "proposer.slot".into(),
-                None,
-                "is zero, expected a duration above".into(),
-            );
+            self.add("proposer.slot".into(), None, "is zero, expected a duration above".into());
         }
         if attesters.keys.is_empty() {
-            self.add(
-                "attesters.keys".into(),
-                None,
-                "is empty, expected at least one key".into(),
-            );
+            self.add("attesters.keys".into(), None, "is empty, expected at least one key".into());
         }
         for (index, id) in attesters.keys.iter().enumerate() {
             let field = format!("attesters.keys[{index}]");
@@ -195,11 +162,7 @@ impl Needed<'_> {
 
     fn add(&mut self, field: String, key: Option<&KeyId>, cause: String) {
         let key = key.map(ToString::to_string);
-        self.failures.push(Failure {
-            key,
-            field: Some(field),
-            cause,
-        });
+        self.failures.push(Failure { key, field: Some(field), cause });
     }
 }
 

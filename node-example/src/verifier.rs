@@ -69,9 +69,7 @@ impl ServiceCore<RuntimeServiceId> for Verifier {
                 VerifierMessage::Attesters(proofs) => self.chain.take_attesters(proofs),
                 VerifierMessage::Block(block) => {
                     let verified = self.chain.take_block(&block);
-                    self.settings
-                        .events
-                        .send(Event::Slot(report(&block, verified)));
+                    self.settings.events.send(Event::Slot(report(&block, verified)));
                 }
             }
         }
@@ -128,14 +126,10 @@ impl Chain {
     }
 
     fn is_signed(&self, AttestedBlock { block, .. }: &AttestedBlock) -> bool {
-        let proposer = self
-            .record
-            .as_ref()
-            .and_then(|record| record.key(&block.proposer));
+        let proposer = self.record.as_ref().and_then(|record| record.key(&block.proposer));
         proposer.is_some_and(|key| {
             let message = block.header.to_bytes();
-            key.verify(SigningScheme::EcdsaSha256, &message, &block.signature)
-                .is_ok()
+            key.verify(SigningScheme::EcdsaSha256, &message, &block.signature).is_ok()
         })
     }
 
@@ -147,9 +141,7 @@ impl Chain {
         };
         let keys: Vec<Bls12381PublicKey> = self.attesters.iter().filter_map(bls).collect();
         attestation.public_keys == self.attesters
-            && aggregate
-                .fast_aggregate_verify(&keys, &block.header.hash().0)
-                .is_ok()
+            && aggregate.fast_aggregate_verify(&keys, &block.header.hash().0).is_ok()
     }
 }
 

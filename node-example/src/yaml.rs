@@ -38,16 +38,9 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<Option<T>, YamlError> {
     })
     .map(Some)
     .map_err(|error| {
-        let (line, column) = error
-            .location()
-            .map_or((1, 1), |at| (at.line(), at.column()));
+        let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
         let field = field_at(&track.path().to_string());
-        YamlError {
-            line,
-            column,
-            field,
-            problem: problem(&error.to_string()),
-        }
+        YamlError { line, column, field, problem: problem(&error.to_string()) }
     })
 }
 
@@ -57,21 +50,14 @@ fn field_at(path: &str) -> String {
         return String::new();
     }
     let is_name = |step: &str| {
-        step.split(['[', ']'])
-            .all(|name| is_short(name) && name.chars().all(is_secret_like))
+        step.split(['[', ']']).all(|name| is_short(name) && name.chars().all(is_secret_like))
     };
-    let steps = path
-        .split('.')
-        .map(|step| if is_name(step) { step } else { NOT_SHOWN });
+    let steps = path.split('.').map(|step| if is_name(step) { step } else { NOT_SHOWN });
     steps.collect::<Vec<_>>().join(".")
 }
 
 fn in_field(field: &str) -> String {
-    if field.is_empty() {
-        String::new()
-    } else {
-        format!(" ({field})")
-    }
+    if field.is_empty() { String::new() } else { format!(" ({field})") }
 }
 
 /// The parser's words without the position, which stands before them already.
@@ -85,10 +71,7 @@ fn problem(message: &str) -> String {
 fn without_secrets(text: &str) -> String {
     const DUPLICATE: &str = "duplicate mapping key: ";
 
-    if let Some((name, _)) = text
-        .strip_prefix(DUPLICATE)
-        .and_then(|rest| rest.split_once(','))
-    {
+    if let Some((name, _)) = text.strip_prefix(DUPLICATE).and_then(|rest| rest.split_once(',')) {
         return format!("duplicate field `{}`", name_or_nothing(name));
     }
     let mut shown = String::with_capacity(text.len());
@@ -107,11 +90,7 @@ fn without_secrets(text: &str) -> String {
 const NOT_SHOWN: &str = "(not shown)";
 
 fn name_or_nothing(text: &str) -> &str {
-    if is_short(text) && text.chars().all(is_secret_like) {
-        text
-    } else {
-        NOT_SHOWN
-    }
+    if is_short(text) && text.chars().all(is_secret_like) { text } else { NOT_SHOWN }
 }
 
 /// No longer than a name; the shortest secrets, of 16 bytes, have 22 letters in base64.
@@ -164,31 +143,16 @@ mod tests {
     fn line_and_field_are_named() {
         let wrong = error("name: x\nlist:\n  - id: a\n  - id: b\n    size: large\n");
         assert_eq!((wrong.line, wrong.field.as_str()), (5, "list[1].size"));
-        assert_eq!(
-            wrong.to_string(),
-            "line 5, column 11 (list[1].size): invalid u64"
-        );
+        assert_eq!(wrong.to_string(), "line 5, column 11 (list[1].size): invalid u64");
         assert_eq!(error("name: [x]\n").field, "name");
     }
 
     #[test]
     fn unknown_and_duplicate_fields_are_named() {
-        assert!(
-            error("name: x\ncolour: red\n")
-                .problem
-                .contains("unknown field `colour`")
-        );
-        assert!(
-            error("name: x\nname: y\n")
-                .problem
-                .contains("duplicate field `name`")
-        );
+        assert!(error("name: x\ncolour: red\n").problem.contains("unknown field `colour`"));
+        assert!(error("name: x\nname: y\n").problem.contains("duplicate field `name`"));
         assert!(error("count: 1\n").problem.contains("missing field `name`"));
-        assert!(
-            error("name: x\nkind: large\n")
-                .problem
-                .contains("unknown variant `large`")
-        );
+        assert!(error("name: x\nkind: large\n").problem.contains("unknown variant `large`"));
     }
 
     #[test]
@@ -208,14 +172,7 @@ mod tests {
     #[test]
     fn a_mnemonic_is_not_shown() {
         let words = "legal winner thank year wave sausage worth useful legal winner thank yellow";
-        for place in [
-            "count: W",
-            "list: W",
-            "flag: W",
-            "kind: W",
-            "W: 1",
-            "{ W: 1, W: 1 }",
-        ] {
+        for place in ["count: W", "list: W", "flag: W", "kind: W", "W: 1", "{ W: 1, W: 1 }"] {
             let text = format!("name: x\n{}\n", place.replace('W', &format!("\"{words}\"")));
             let shown = format!("{:?}", error(&text));
             assert!(!shown.contains("sausage"), "{place}: {shown}");
