@@ -8,6 +8,7 @@ use kms_service::{SettingsError, StartupError};
 use serde::Serialize;
 
 use crate::event::ServiceFailure;
+use crate::yaml;
 
 /// Exit codes, after `sysexits.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +103,9 @@ impl Failure {
     /// Everything that is wrong with the key management service's section.
     pub fn of_section(error: SettingsError) -> impl Iterator<Item = Self> {
         error.problems.into_iter().map(|problem| Self {
-            key: problem.key.map(|key| key.to_string()),
+            key: problem.key.map(|key| yaml::shown_id(&key).to_owned()),
             field: Some(problem.field),
-            cause: problem.problem,
+            cause: yaml::without_long_words(&problem.problem),
         })
     }
 }

@@ -1,6 +1,8 @@
 //! The node's settings: one section per service, as written and as checked.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -78,11 +80,19 @@ impl NodeSettings {
         let refused = |cause: String| {
             Refusal::new(ExitCode::Settings, format!("settings file {}: {cause}", path.display()))
         };
-        let size = std::fs::metadata(path).map_err(|error| refused(error.to_string()))?.len();
-        if size > MAX_BYTES {
+        let mut text = Vec::new();
+        // What is no regular file may have no size and no end.
+        File::open(path)
+            .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut text))
+            .map_err(|error| refused(error.to_string()))?;
+        if text.len() as u64 > MAX_BYTES {
             return Err(refused(format!("is larger than {MAX_BYTES} bytes")));
         }
-        let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+        let text = String::from_utf8(text).map_err(|error| {
+            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+            refused(format!("line {line} is not UTF-8"))
+        })?;
         let base_dir = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
         Self::from_yaml(&text, &path.display().to_string(), &base_dir)
     }
@@ -161,7 +171,7 @@ impl Needed<'_> {
     }
 
     fn add(&mut self, field: String, key: Option<&KeyId>, cause: String) {
-        let key = key.map(ToString::to_string);
+        let key = key.map(|key| yaml::shown_id(key).to_owned());
         self.failures.push(Failure { key, field: Some(field), cause });
     }
 }

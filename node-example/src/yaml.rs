@@ -1,6 +1,7 @@
 //! From YAML text to typed settings, with errors that name line and field and show nothing that
 //! could be a secret.
 
+use kms_keys::KeyId;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Deserializer, Track};
 use thiserror::Error;
@@ -24,7 +25,10 @@ pub struct YamlError {
 /// # Errors
 /// [`YamlError`].
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<Option<T>, YamlError> {
-    let has_content = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let has_content = |line: &str| {
+        let line = line.trim();
+        !matches!(line, "" | "---" | "...") && !line.starts_with('#')
+    };
     if !text.lines().any(has_content) {
         return Ok(None);
     }
@@ -44,9 +48,11 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<Option<T>, YamlError> {
     })
 }
 
-/// A path such as `kms.keys[2].type`; a single dot is the whole document.
+/// A path such as `kms.keys[2].type`; a single dot is the whole document, a question mark a field
+/// that was not read.
 fn field_at(path: &str) -> String {
-    if path == "." {
+    let path = path.trim_end_matches(['?', '.']);
+    if path.is_empty() {
         return String::new();
     }
     let is_name = |step: &str| {
@@ -63,7 +69,11 @@ fn in_field(field: &str) -> String {
 /// The parser's words without the position, which stands before them already.
 fn problem(message: &str) -> String {
     let end = message.rfind(" at line ").unwrap_or(message.len());
-    without_secrets(&message[..end])
+    let message = &message[..end];
+    if message.starts_with("multiple YAML documents") {
+        return "a second YAML document begins, expected one".into();
+    }
+    without_secrets(message)
 }
 
 /// Somebody may have written a secret where its place, a name or a number belongs. So of what was
@@ -80,17 +90,38 @@ fn without_secrets(text: &str) -> String {
         if index % 2 == 1 {
             shown.push_str(&format!("`{}`", name_or_nothing(part)));
         } else {
-            let words = part.split_inclusive(|c: char| !is_secret_like(c));
-            shown.extend(words.map(|word| if is_short(word) { word } else { NOT_SHOWN }));
+            shown.push_str(&without_long_words(part));
         }
     }
     shown
+}
+
+/// `text` without what is longer than a name.
+pub(crate) fn without_long_words(text: &str) -> String {
+    let words = text.split_inclusive(|c: char| !is_secret_like(c));
+    words
+        .map(|word| {
+            let end = word.trim_end_matches(|c: char| !is_secret_like(c)).len();
+            if is_short(&word[..end]) {
+                word.to_owned()
+            } else {
+                format!("{NOT_SHOWN}{}", &word[end..])
+            }
+        })
+        .collect()
 }
 
 const NOT_SHOWN: &str = "(not shown)";
 
 fn name_or_nothing(text: &str) -> &str {
     if is_short(text) && text.chars().all(is_secret_like) { text } else { NOT_SHOWN }
+}
+
+/// A key id, unless it is a secret that somebody wrote where an id belongs: in text, a secret of 32
+/// bytes has 43 letters or more, and no segment of a name has so many.
+pub(crate) fn shown_id(id: &KeyId) -> &str {
+    let text = id.as_str();
+    if text.split(['/', '.']).all(|segment| segment.len() < 40) { text } else { NOT_SHOWN }
 }
 
 /// No longer than a name; the shortest secrets, of 16 bytes, have 22 letters in base64.
@@ -157,7 +188,7 @@ mod tests {
 
     #[test]
     fn nothing_but_comments_is_nothing() {
-        for text in ["", "\n", "# only\n  # comments\n"] {
+        for text in ["", "\n", "# only\n  # comments\n", "---\n# marks\n...\n"] {
             assert!(parse::<Settings>(text).unwrap().is_none());
         }
     }
