@@ -1,7 +1,9 @@
 //! The service that attests to every block, with several BLS keys and one aggregate signature.
 
+use std::time::Duration;
+
 use kms_keys::{KeyId, KeyType, PublicKey, Signature, SigningScheme};
-use kms_service::{KeyRequest, KmsApi};
+use kms_service::{AggregateSignature, KeyRequest, KmsApi};
 use overwatch::overwatch::OverwatchHandle;
 use overwatch::services::relay::InboundRelay;
 use overwatch::services::state::{NoOperator, NoState};
@@ -14,6 +16,9 @@ use crate::block::{AttestedBlock, Block};
 use crate::event::{EventSender, KeyFailure};
 use crate::node::{Kms, RuntimeServiceId};
 use crate::verifier::{Verifier, VerifierMessage};
+
+/// How long to wait before an attestation is tried again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// Settings of this service.
 #[derive(Clone, Debug)]
@@ -74,20 +79,33 @@ impl Attesters {
         self.status.notify_ready();
 
         while let Some(block) = self.inbound.recv().await {
-            let hash = block.header.hash();
-            match kms.sign_aggregate(&self.settings.keys, hash.0).await {
-                Ok(attestation) => {
-                    let message =
-                        VerifierMessage::Block(Box::new(AttestedBlock { block, attestation }));
-                    verifier.send(message).await.map_err(|(error, _)| KeyFailure::new(error))?;
-                }
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!(slot = block.header.slot, %error, "no attestation");
-                }
-                Err(error) => return Err(KeyFailure::new(error)),
-            }
+            let attestation = self.attestation(&kms, &block).await?;
+            let attested = AttestedBlock { block, attestation };
+            verifier
+                .send(VerifierMessage::Block(Box::new(attested)))
+                .await
+                .map_err(|(error, _)| KeyFailure::new(error))?;
         }
         Ok(())
+    }
+
+    /// Tries until it succeeds, whatever passes by itself: the next block builds on this one, so
+    /// none may be left out.
+    async fn attestation(
+        &self,
+        kms: &KmsApi,
+        block: &Block,
+    ) -> Result<AggregateSignature, KeyFailure> {
+        let hash = block.header.hash();
+        loop {
+            match kms.sign_aggregate(&self.settings.keys, hash.0).await {
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(slot = block.header.slot, %error, "no attestation yet");
+                    tokio::time::sleep(TRY_AGAIN_AFTER).await;
+                }
+                outcome => return outcome.map_err(KeyFailure::new),
+            }
+        }
     }
 }
 

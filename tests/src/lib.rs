@@ -1,1 +1,15 @@
-//! Whole-node tests.
+//! Whole-node tests, and what they share: nodes with secrets of their own, made from settings as an
+//! operator writes them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what fails in a test fails the test"
+)]
+
+mod folder;
+mod node;
+
+pub use folder::{Folder, SETTINGS};
+pub use node::{id, kms_of, message, slots, start, start_kms, stop_kms, verify};
