@@ -83,12 +83,11 @@ async fn with_room_for_all() {
     }
 }
 
-/// A short queue: what it doesn't hold is refused at once, and each flood gets some through.
+/// A short queue: what it doesn't hold is refused at once. Who gets how many through is up to the
+/// scheduler.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_short_queue() {
     let counts = flooded(2, 2).await;
-    for (signed, _) in &counts {
-        assert_ne!(*signed, 0, "{counts:?}");
-    }
+    assert!(counts.iter().any(|(signed, _)| *signed != 0), "{counts:?}");
     assert!(counts.iter().any(|(_, refused)| *refused != 0), "{counts:?}");
 }
