@@ -3,9 +3,14 @@
 //! Who puts a node together may use this, or an enum of their own that picks other backends: the
 //! service knows the [`BackendSettings`] trait alone.
 
+#[cfg(not(any(feature = "keystore", feature = "preload")))]
+compile_error!("no backend is chosen: turn on feature `keystore` or `preload`");
+
 mod settings;
 
 pub use kms_backend::BackendSettings;
+#[cfg(feature = "keystore")]
+pub use kms_backend_keystore::KeystoreSettings;
 #[cfg(feature = "preload")]
 pub use kms_backend_preload::PreloadSettings;
 pub use settings::AnyBackend;

@@ -11,6 +11,9 @@ use serde::Deserialize;
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AnyBackend {
+    /// `type: keystore` – an encrypted file.
+    #[cfg(feature = "keystore")]
+    Keystore(kms_backend_keystore::KeystoreSettings),
     /// `type: preload` – secrets that the settings point at.
     #[cfg(feature = "preload")]
     Preload(kms_backend_preload::PreloadSettings),
@@ -20,20 +23,33 @@ pub enum AnyBackend {
 impl BackendSettings for AnyBackend {
     fn capabilities(&self) -> Capabilities {
         match self {
+            #[cfg(feature = "keystore")]
+            Self::Keystore(settings) => settings.capabilities(),
             #[cfg(feature = "preload")]
             Self::Preload(settings) => settings.capabilities(),
         }
     }
 
+    fn env_names(&self) -> Vec<String> {
+        match self {
+            #[cfg(feature = "keystore")]
+            Self::Keystore(settings) => settings.env_names(),
+            #[cfg(feature = "preload")]
+            Self::Preload(settings) => settings.env_names(),
+        }
+    }
+
     async fn open(&self, context: &OpenContext) -> Result<Arc<dyn Backend>, BackendError> {
         match self {
+            #[cfg(feature = "keystore")]
+            Self::Keystore(settings) => settings.open(context).await,
             #[cfg(feature = "preload")]
             Self::Preload(settings) => settings.open(context).await,
         }
     }
 }
 
-#[cfg(all(test, feature = "preload"))]
+#[cfg(all(test, feature = "keystore", feature = "preload"))]
 mod tests {
     use super::*;
 
@@ -41,12 +57,19 @@ mod tests {
     fn the_type_picks_the_backend() {
         let backend: AnyBackend = serde_json::from_str(r#"{"type": "preload"}"#).unwrap();
         assert_eq!(backend, AnyBackend::Preload(kms_backend_preload::PreloadSettings {}));
+        let backend: AnyBackend = serde_json::from_str(
+            r#"{"type": "keystore", "path": "x", "unlock": {"passphrase_env": "P"}}"#,
+        )
+        .unwrap();
+        assert!(matches!(&backend, AnyBackend::Keystore(settings) if !settings.create));
+        assert_eq!(backend.env_names(), ["P"]);
     }
 
     #[test]
     fn unknown_types_and_fields_are_refused_by_name() {
         for (json, expected) in [
-            (r#"{"type": "floppy"}"#, "unknown variant `floppy`, expected `preload`"),
+            (r#"{"type": "floppy"}"#, "unknown variant `floppy`"),
+            (r#"{"type": "keystore", "path": "x"}"#, "missing field `unlock`"),
             (r#"{"type": "preload", "path": "x"}"#, "unknown field `path`"),
             (r#"{}"#, "missing field `type`"),
         ] {

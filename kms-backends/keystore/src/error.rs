@@ -1,0 +1,199 @@
+//! What can go wrong with a store.
+
+use std::io;
+use std::path::PathBuf;
+
+use kms_backend::{BackendError, Failure};
+use kms_keys::{KeyError, KeyId};
+use thiserror::Error;
+
+use crate::format;
+
+/// Why a store can't be opened, read or changed. No variant holds any part of a secret.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no such file, and it is not to be made.
+    #[error(
+        "store {} does not exist; is the right disk mounted? `create: true` makes a new one",
+        path.display()
+    )]
+    Missing {
+        /// The store's path.
+        path: PathBuf,
+    },
+    /// There is such a file already.
+    #[error("store {} exists already", path.display())]
+    Exists {
+        /// The store's path.
+        path: PathBuf,
+    },
+    /// Another process has the store open.
+    #[error(
+        "store {} is in use by {}",
+        path.display(),
+        holder.map_or("another process".to_owned(), |pid| format!("process {pid}"))
+    )]
+    InUse {
+        /// The store's path.
+        path: PathBuf,
+        /// The other process, if it is known.
+        holder: Option<u32>,
+    },
+    /// The file's owner or mode is not what a store's must be.
+    #[error("store {} is open to others (mode {mode:04o}), expected 0600 or stricter", path.display())]
+    OpenToOthers {
+        /// The store's path.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file can't be read or written.
+    #[error("store {} can't be {doing}", path.display())]
+    Io {
+        /// The store's path.
+        path: PathBuf,
+        /// What was being done: `read`, `written`, …
+        doing: &'static str,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The database file is damaged, or none.
+    #[error("the store's file is damaged, or no store")]
+    Damaged(#[source] Box<redb::Error>),
+    /// The store is of another version of the format.
+    #[error("the store's format is version {found}, expected {}", format::VERSION)]
+    Version {
+        /// The store's version.
+        found: u32,
+    },
+    /// The header can't be read.
+    #[error("the store's header is damaged: {0}")]
+    Header(&'static str),
+    /// A record can't be read, or was changed.
+    #[error("the record of key {id} version {version} is damaged")]
+    Record {
+        /// The key's id, as far as it can be read.
+        id: String,
+        /// The version.
+        version: u32,
+    },
+    /// Every record is whole, but one was taken out, or put back as it was before.
+    #[error("records were removed, added or replaced behind the store's back")]
+    Records,
+    /// No unlocker of the store takes the passphrase or key.
+    #[error("wrong passphrase or key: it opens none of the store's {unlockers} unlockers")]
+    WrongKey {
+        /// How many unlockers of that kind there are.
+        unlockers: usize,
+    },
+    /// A key file that is too short to be a key.
+    #[error("a key file has {found} bytes, expected at least 32")]
+    ShortKeyFile {
+        /// How many bytes it has.
+        found: usize,
+    },
+    /// Trying passphrases on this store would be too cheap.
+    #[error(
+        "the store's key derivation is too weak ({memory_kib} KiB, {passes} passes), expected at \
+         least 65536 KiB and 3"
+    )]
+    WeakKdf {
+        /// Memory in KiB.
+        memory_kib: u32,
+        /// Passes over it.
+        passes: u32,
+    },
+    /// The header asks for more than any machine should give.
+    #[error(
+        "the store's key derivation asks for {memory_kib} KiB, {passes} passes and {lanes} lanes"
+    )]
+    CostlyKdf {
+        /// Memory in KiB.
+        memory_kib: u32,
+        /// Passes over it.
+        passes: u32,
+        /// Lanes.
+        lanes: u32,
+    },
+    /// The key derivation failed, for want of memory as a rule.
+    #[error("the passphrase's key can't be derived")]
+    Kdf(#[source] argon2::Error),
+    /// No such key in the store.
+    #[error("there is no key {0} in the store")]
+    NotFound(KeyId),
+    /// There is such a key already.
+    #[error("key {0} is in the store already")]
+    AlreadyExists(KeyId),
+    /// The key's state doesn't permit it.
+    #[error("key {id} is {state}: {advice}")]
+    State {
+        /// The key's id.
+        id: KeyId,
+        /// Its state, in words.
+        state: &'static str,
+        /// What can be done instead.
+        advice: &'static str,
+    },
+    /// A stored key is of another type than asked for.
+    #[error("key {id} is in the store as {found}, expected {expected}")]
+    TypeMismatch {
+        /// The key's id.
+        id: KeyId,
+        /// The type that was asked for.
+        expected: kms_keys::KeyType,
+        /// The type of the stored key.
+        found: kms_keys::KeyType,
+    },
+    /// A sealed secret is no key, or not the one of its public key.
+    #[error("the secret of key {id} is damaged")]
+    Secret {
+        /// The key's id.
+        id: KeyId,
+        /// What is wrong with it.
+        #[source]
+        cause: KeyError,
+    },
+    /// A key can't be generated.
+    #[error("no key can be generated")]
+    Generate(#[source] KeyError),
+    /// The system gave no randomness.
+    #[error("the system's randomness is unavailable")]
+    Randomness(#[source] getrandom::Error),
+    /// Something that can't be. Please report it.
+    #[error("a bug: {0} – and here it is not so")]
+    Bug(&'static str),
+}
+
+impl From<StoreError> for BackendError {
+    fn from(error: StoreError) -> Self {
+        let class = match &error {
+            StoreError::Missing { .. } | StoreError::NotFound(_) => Self::NotFound,
+            StoreError::Exists { .. } | StoreError::AlreadyExists(_) => Self::AlreadyExists,
+            StoreError::TypeMismatch { .. } => Self::AlreadyExists,
+            StoreError::WrongKey { .. } => Self::WrongSecret,
+            StoreError::InUse { .. } | StoreError::Randomness(_) | StoreError::Generate(_) => {
+                Self::Unavailable
+            }
+            StoreError::Io { cause, .. } => match cause.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Denied,
+                _ => Self::Unavailable,
+            },
+            StoreError::State { .. } => Self::Denied,
+            StoreError::OpenToOthers { .. }
+            | StoreError::ShortKeyFile { .. }
+            | StoreError::Kdf(_)
+            | StoreError::Bug(_) => Self::Misconfigured,
+            StoreError::Damaged(_)
+            | StoreError::Version { .. }
+            | StoreError::Header(_)
+            | StoreError::Record { .. }
+            | StoreError::Records
+            | StoreError::WeakKdf { .. }
+            | StoreError::CostlyKdf { .. }
+            | StoreError::Secret { .. } => Self::Corrupt,
+        };
+        class(Failure::because("the keystore", error))
+    }
+}

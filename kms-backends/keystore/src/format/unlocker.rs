@@ -1,0 +1,109 @@
+//! Unlockers: each holds the store key, sealed under a key of its own. They are added and removed
+//! without touching any record.
+
+use hkdf::Hkdf;
+use kms_secrets::{SecretArray, SecretBytes};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use super::kdf::Kdf;
+use super::seal::{self, StoreKey};
+use crate::error::StoreError;
+
+/// One way to the store key, as the header has it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Unlocker {
+    /// What people call it.
+    pub(crate) name: String,
+    /// What it takes.
+    pub(crate) kind: UnlockerKind,
+    /// The store key, sealed under what it takes.
+    #[serde(with = "crate::hex")]
+    pub(crate) sealed: Vec<u8>,
+}
+
+/// What an unlocker takes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum UnlockerKind {
+    /// A passphrase, made into a key at a cost.
+    Passphrase(Kdf),
+    /// The content of a file: at least 32 bytes that nobody can guess.
+    KeyFile {},
+}
+
+/// A secret that opens a store.
+#[derive(Debug)]
+pub enum UnlockSecret {
+    /// A passphrase.
+    Passphrase(SecretBytes),
+    /// The content of a key file, at least 32 bytes.
+    KeyFile(SecretBytes),
+}
+
+impl Unlocker {
+    /// Seals `store_key` so that `secret` opens it.
+    pub(crate) fn new(
+        name: &str,
+        secret: &UnlockSecret,
+        store: &[u8; 16],
+        store_key: &StoreKey,
+    ) -> Result<Self, StoreError> {
+        let kind = match secret {
+            UnlockSecret::Passphrase(_) => UnlockerKind::Passphrase(Kdf::fresh()?),
+            UnlockSecret::KeyFile(_) => UnlockerKind::KeyFile {},
+        };
+        let wrapping = kind.wrapping_key(secret, store)?;
+        let wrapping = wrapping.ok_or(StoreError::Bug("the kind is made from the secret"))?;
+        let bound = bound(name, &kind, store)?;
+        let sealed = seal::seal(&wrapping, &bound, store_key.expose())?;
+        Ok(Self { name: name.to_owned(), kind, sealed })
+    }
+
+    /// The store key, if `secret` is the one that opens this unlocker.
+    pub(crate) fn open(
+        &self,
+        secret: &UnlockSecret,
+        store: &[u8; 16],
+    ) -> Result<Option<StoreKey>, StoreError> {
+        let Some(wrapping) = self.kind.wrapping_key(secret, store)? else {
+            return Ok(None);
+        };
+        let bound = bound(&self.name, &self.kind, store)?;
+        let opened = seal::open(&wrapping, &bound, &self.sealed);
+        Ok(opened.and_then(|key| SecretArray::from_slice(key.expose())))
+    }
+}
+
+impl UnlockerKind {
+    /// `None` if this kind takes another secret.
+    fn wrapping_key(
+        &self,
+        secret: &UnlockSecret,
+        store: &[u8; 16],
+    ) -> Result<Option<SecretArray<32>>, StoreError> {
+        match (self, secret) {
+            (Self::Passphrase(kdf), UnlockSecret::Passphrase(passphrase)) => {
+                kdf.key(passphrase.expose()).map(Some)
+            }
+            (Self::KeyFile {}, UnlockSecret::KeyFile(content)) => {
+                if content.len() < 32 {
+                    return Err(StoreError::ShortKeyFile { found: content.len() });
+                }
+                let derivation = Hkdf::<Sha256>::new(Some(store), content.expose());
+                seal::expand(&derivation, b"kms-keystore v1 key file").map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// What a sealed store key is bound to: everything about the unlocker that stands in clear.
+fn bound(name: &str, kind: &UnlockerKind, store: &[u8; 16]) -> Result<Vec<u8>, StoreError> {
+    let mut bound = b"kms-keystore v1 unlocker".to_vec();
+    bound.extend(store);
+    serde_json::to_writer(&mut bound, &(name, kind))
+        .map_err(|_| StoreError::Bug("an unlocker is JSON"))?;
+    Ok(bound)
+}
