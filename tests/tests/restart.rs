@@ -61,7 +61,11 @@ async fn load(kms: KmsApi, key: &'static str, stop: Arc<AtomicBool>) -> usize {
                 verify(&public, &message(number), &signature);
                 signed += 1;
             }
-            Err(error) => assert!(error.is_retryable(), "{error:?}"),
+            Err(error) => {
+                assert!(error.is_retryable(), "{error:?}");
+                // A node that has gone answers at once, and a failed test must be able to end.
+                tokio::task::yield_now().await;
+            }
         }
     }
     signed
