@@ -17,9 +17,11 @@ mod bytes;
 mod decode;
 pub mod environment;
 mod file;
+mod pasted;
 mod source;
 
 pub use array::SecretArray;
 pub use bytes::SecretBytes;
 pub use decode::{DecodeError, DecodedSecret, Encoding};
+pub use pasted::looks_like_secret;
 pub use source::{MAX_SOURCE_BYTES, SecretSource, SourceError};

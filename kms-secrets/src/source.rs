@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use crate::decode::{DecodeError, DecodedSecret, Encoding};
-use crate::{SecretBytes, environment, file};
+use crate::{SecretBytes, environment, file, looks_like_secret};
 
 /// The most bytes that a secret file or environment variable may have: 64 KiB.
 pub const MAX_SOURCE_BYTES: usize = 64 * 1024;
@@ -224,6 +224,13 @@ impl<'de> Visitor<'de> for SourceVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         let fields = SourceFields::deserialize(MapAccessDeserializer::new(map))?;
+        let place = fields.file.as_deref().and_then(Path::to_str).or(fields.env.as_deref());
+        if place.is_some_and(looks_like_secret) {
+            return Err(A::Error::custom(
+                "found what looks like a secret (not shown), expected where it is; secrets don't \
+                 belong in settings",
+            ));
+        }
         match (fields.file, fields.env) {
             (Some(path), None) => Ok(SecretSource::File {
                 path,
@@ -233,14 +240,23 @@ impl<'de> Visitor<'de> for SourceVisitor {
             (None, Some(_)) if fields.group_readable.is_some() => {
                 Err(A::Error::custom("`group_readable` goes with `file`, not with `env`"))
             }
-            (None, Some(name)) if name.is_empty() || name.contains(['=', '\0']) => {
-                Err(A::Error::custom("`env` is no name of an environment variable"))
-            }
+            (None, Some(name)) if !is_variable_name(&name) => Err(A::Error::custom(
+                "`env` is no name of an environment variable: letters, digits and underscores, and \
+                 no digit first",
+            )),
             (None, Some(name)) => Ok(SecretSource::Env { name, encoding: fields.encoding }),
             (Some(_), Some(_)) => Err(A::Error::custom("both `file` and `env`, expected one")),
             (None, None) => Err(A::Error::custom("neither `file` nor `env`, expected one")),
         }
     }
+}
+
+/// The names that shells can set (POSIX, section 3.216).
+fn is_variable_name(name: &str) -> bool {
+    let is_letter = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_';
+    !name.is_empty()
+        && name.bytes().all(is_letter)
+        && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
 #[derive(Deserialize)]

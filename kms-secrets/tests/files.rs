@@ -179,6 +179,8 @@ fn settings_say_where_a_secret_is() {
         (r#"{"file": "a", "env": "B"}"#, "both `file` and `env`"),
         (r#"{"env": "A=B"}"#, "no name of an environment variable"),
         (r#"{"env": ""}"#, "no name of an environment variable"),
+        (r#"{"env": "A B"}"#, "no name of an environment variable"),
+        (r#"{"env": "1A"}"#, "no name of an environment variable"),
         (r#"{"env": "A", "group_readable": true}"#, "`group_readable` goes with `file`"),
         (r#"{"file": "a", "hex": "b"}"#, "unknown field `hex`"),
         (r#"{"file": "a", "encoding": "rot13"}"#, "unknown variant `rot13`"),
@@ -190,9 +192,16 @@ fn settings_say_where_a_secret_is() {
 
 #[test]
 fn a_secret_in_place_of_its_source_is_not_shown() {
-    let error = serde_json::from_str::<SecretSource>(&format!("\"{TEXT}\"")).unwrap_err();
-    assert!(error.to_string().contains("secrets don't belong in settings"), "{error}");
-    assert!(!error.to_string().contains(&TEXT[..8]), "{error}");
+    for json in [
+        format!("\"{TEXT}\""),
+        format!("{{\"file\": \"{TEXT}\"}}"),
+        format!("{{\"env\": \"{TEXT}\"}}"),
+        format!("{{\"env\": \"c{}\"}}", &TEXT[1..]),
+    ] {
+        let error = serde_json::from_str::<SecretSource>(&json).unwrap_err();
+        assert!(error.to_string().contains("secrets don't belong in settings"), "{error}");
+        assert!(!error.to_string().contains(&TEXT[1..8]), "{error}");
+    }
 }
 
 #[test]

@@ -262,7 +262,12 @@ impl KmsApi {
         };
         let mut accepted = false;
         let outcome = tokio::time::timeout(time, async {
-            self.relay.send(message).await.map_err(|_| KmsError::Stopped)?;
+            if self.relay.send(message).await.is_err() {
+                // The node has gone. A caller that tries again and again must not keep its runtime
+                // from everything else.
+                tokio::task::yield_now().await;
+                return Err(KmsError::Stopped);
+            }
             accepted = true;
             answer.await.unwrap_or(Err(KmsError::AnswerLost))
         })

@@ -9,7 +9,7 @@ use kms_backend::{
     BackendSettings, Callers, Capabilities, IfMissing, KeySpec, Operation, SourceUse,
 };
 use kms_keys::{KeyId, KeyType, PublicKey, SigningScheme};
-use kms_secrets::SecretSource;
+use kms_secrets::{SecretSource, looks_like_secret};
 
 use crate::{DeclaredKey, KeySection, KmsSection, KmsSettings, SettingsError, SettingsProblem};
 
@@ -214,7 +214,11 @@ impl KeyCheck<'_> {
             return None;
         }
         for name in &names {
-            self.take("callers", name.parse::<Id>());
+            if looks_like_secret(name) {
+                self.add("callers", "no service of this node is called so (not shown)");
+            } else {
+                self.take("callers", name.parse::<Id>());
+            }
         }
         Some(Callers::Only(names.into_iter().collect()))
     }

@@ -115,7 +115,18 @@ pub(crate) async fn change(
 fn check_change(current: &KeyInfo, change: Change, done: &Done) -> Result<(), BackendError> {
     let mut expected = KeySpec::new(current.id.clone(), current.key_type);
     match done {
-        Done::Registered { key, .. } | Done::Rotated(key) => check_answer(&expected, key),
+        Done::Registered { key, .. } => check_answer(&expected, key),
+        Done::Rotated(key) => {
+            check_answer(&expected, key)?;
+            if key.info.version > current.version {
+                Ok(())
+            } else {
+                Err(BackendError::Corrupt(Failure::new(format!(
+                    "the backend was to rotate key {}, and says that it is at version {} again",
+                    current.id, key.info.version
+                ))))
+            }
+        }
         Done::Changed(info) => {
             expected.public_key = Some(current.public_key.clone());
             check_info(&expected, info)?;

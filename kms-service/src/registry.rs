@@ -5,8 +5,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use kms_backend::{
-    BackendError, Failure, KeyInfo, KeyPage, KeySpec, LocalSigner, Operation, PageRequest,
-    RegisteredKey, Signer,
+    BackendError, Failure, KeyInfo, KeyPage, KeySpec, LocalSigner, OlderVersion, Operation,
+    PageRequest, RegisteredKey, Signer,
 };
 use kms_keys::{KeyId, KeyType, SigningScheme};
 
@@ -25,6 +25,7 @@ pub(crate) struct Entry {
     backend: String,
     info: KeyInfo,
     signer: Signer,
+    older: Vec<OlderVersion>,
     gate: Arc<Gate>,
 }
 
@@ -41,9 +42,9 @@ pub(crate) struct Usable {
 impl Registry {
     /// Takes in what a backend gave for `spec`, once [`check_answer`] has found it to be that key.
     pub(crate) fn admit(&mut self, spec: KeySpec, backend: String, key: RegisteredKey) {
-        let RegisteredKey { info, signer, .. } = key;
+        let RegisteredKey { info, signer, older, .. } = key;
         let gate = Arc::new(Gate::new(info.state));
-        self.keys.insert(spec.id.clone(), Entry { spec, backend, info, signer, gate });
+        self.keys.insert(spec.id.clone(), Entry { spec, backend, info, signer, older, gate });
     }
 
     pub(crate) fn get(&self, id: &KeyId) -> Result<&Entry, KmsError> {
@@ -81,26 +82,37 @@ impl Registry {
         scheme: Option<SigningScheme>,
         version: Option<u32>,
     ) -> Result<(Usable, SigningScheme), KmsError> {
-        let usable = self.usable(caller, id)?;
+        let mut usable = self.usable(caller, id)?;
         let entry = self.get(id)?;
         let scheme = scheme.unwrap_or_else(|| usable.key_type.default_scheme());
         if !entry.spec.allows_scheme(scheme) {
             return Err(KmsError::SchemeNotAllowed { id: id.clone(), scheme });
         }
-        if version.is_some_and(|version| version != entry.info.version) {
-            return Err(KmsError::NotFound { id: id.clone(), version });
+        if let Some(version) = version
+            && version != entry.info.version
+        {
+            let older = entry.older.iter().find(|older| older.version == version);
+            let older = older
+                .ok_or_else(|| KmsError::NotFound { id: id.clone(), version: Some(version) })?;
+            usable.signer = older.signer.clone();
         }
         Ok((usable, scheme))
     }
 
-    /// Takes in what a backend says of a key after it was changed.
-    pub(crate) fn update(&mut self, id: &KeyId, info: KeyInfo, signer: Option<Signer>) {
+    /// Takes in what a backend says of a key after its state was changed.
+    pub(crate) fn update(&mut self, id: &KeyId, info: KeyInfo) {
         if let Some(entry) = self.keys.get_mut(id) {
             entry.gate.set(info.state);
             entry.info = info;
-            if let Some(signer) = signer {
-                entry.signer = signer;
-            }
+        }
+    }
+
+    /// Takes in a new version of a key.
+    pub(crate) fn rotate(&mut self, id: &KeyId, key: RegisteredKey) {
+        self.update(id, key.info);
+        if let Some(entry) = self.keys.get_mut(id) {
+            entry.signer = key.signer;
+            entry.older = key.older;
         }
     }
 
@@ -146,7 +158,10 @@ impl Entry {
 /// Whether a backend's answer is the key that `spec` asks for. A backend is trusted with keys, not
 /// with saying the truth about them.
 pub(crate) fn check_answer(spec: &KeySpec, key: &RegisteredKey) -> Result<(), BackendError> {
-    if key.signer.public_key() != &key.info.public_key {
+    let is_older = |older: &OlderVersion| {
+        older.version < key.info.version && older.signer.public_key().key_type() == spec.key_type
+    };
+    if key.signer.public_key() != &key.info.public_key || !key.older.iter().all(is_older) {
         return Err(another_key(spec));
     }
     check_info(spec, &key.info)
@@ -263,14 +278,27 @@ mod tests {
     }
 
     #[test]
-    fn only_the_current_version_signs() {
+    fn versions_sign_by_their_number_and_the_current_one_without() {
         let spec = KeySpec::new(id("a"), KeyType::Ed25519);
-        let registry = registry(&spec);
-        let with = |version| registry.for_signing(&caller("X"), &id("a"), None, version);
-        assert!(with(None).is_ok());
-        assert!(with(Some(1)).is_ok());
-        for version in [Some(0), Some(2)] {
-            assert!(matches!(with(version), Err(KmsError::NotFound { .. })));
+        let mut registry = registry(&spec);
+        let old = registry.get(&id("a")).unwrap().signer.clone();
+        let mut rotated = key(&spec).with_older(vec![OlderVersion { version: 1, signer: old }]);
+        rotated.info.version = 2;
+        let (old, new) = (
+            registry.get(&id("a")).unwrap().info.public_key.clone(),
+            rotated.info.public_key.clone(),
+        );
+        registry.rotate(&id("a"), rotated);
+
+        let signer = |version| {
+            let signing = registry.for_signing(&caller("X"), &id("a"), None, version);
+            signing.map(|(key, _)| key.signer.public_key().clone())
+        };
+        assert_eq!(signer(None).unwrap(), new);
+        assert_eq!(signer(Some(2)).unwrap(), new);
+        assert_eq!(signer(Some(1)).unwrap(), old);
+        for version in [Some(0), Some(3)] {
+            assert!(matches!(signer(version), Err(KmsError::NotFound { .. })));
         }
     }
 
@@ -280,11 +308,11 @@ mod tests {
         let mut registry = registry(&spec);
         let mut info = registry.get(&id("a")).unwrap().info().clone();
         info.state = KeyState::Disabled;
-        registry.update(&id("a"), info.clone(), None);
+        registry.update(&id("a"), info.clone());
         let refused = registry.usable(&caller("X"), &id("a")).err().unwrap();
         assert!(matches!(refused, KmsError::Disabled { .. }));
         info.state = KeyState::PendingDeletion { not_before: SystemTime::UNIX_EPOCH };
-        registry.update(&id("a"), info, None);
+        registry.update(&id("a"), info);
         let refused = registry.usable(&caller("X"), &id("a")).err().unwrap();
         assert!(matches!(refused, KmsError::PendingDeletion { .. }));
         assert!(registry.get(&id("a")).is_ok(), "it is still known");

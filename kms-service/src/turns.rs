@@ -46,11 +46,12 @@ impl Engine {
                 info
             }
             Done::Rotated(key) => {
-                self.registry.update(&id, key.info.clone(), Some(key.signer));
-                key.info
+                let info = key.info.clone();
+                self.registry.rotate(&id, key);
+                info
             }
             Done::Changed(info) => {
-                self.registry.update(&id, info.clone(), None);
+                self.registry.update(&id, info.clone());
                 info
             }
         });

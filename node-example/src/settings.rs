@@ -114,12 +114,49 @@ impl NodeSettings {
         let needed = Needed { declared: &declared, failures: Vec::new() };
         let mut failures = needed.check(&identity, &proposer, &attesters);
         match kms.check::<RuntimeServiceId>(base_dir) {
-            Ok(kms) if failures.is_empty() => Ok(Self { kms, identity, proposer, attesters }),
+            Ok(kms) if failures.is_empty() => {
+                let settings = Self { kms, identity, proposer, attesters };
+                settings.check_permissions()?;
+                Ok(settings)
+            }
             checked => {
                 failures.splice(0..0, checked.err().into_iter().flat_map(Failure::of_section));
                 Err(Refusal::of_settings(failures))
             }
         }
+    }
+
+    /// Each service must be allowed to use its keys the way it does.
+    fn check_permissions(&self) -> Result<(), Refusal> {
+        use RuntimeServiceId::{Attesters, Identity, Proposer};
+
+        let Self { identity, proposer, attesters, .. } = self;
+        let ids = [&identity.key, &identity.peer, &proposer.key];
+        let services = [Identity, Identity, Proposer];
+        let fields = ["identity.key", "identity.peer", "proposer.key"].map(str::to_owned);
+        let of_attesters = attesters.keys.iter().enumerate();
+        let uses = ids
+            .into_iter()
+            .zip(services)
+            .zip(fields)
+            .map(|((id, service), field)| (field, id, service))
+            .chain(of_attesters.map(|(n, id)| (format!("attesters.keys[{n}]"), id, Attesters)));
+        let failures: Vec<_> = uses
+            .filter_map(|(field, id, service)| {
+                let spec =
+                    self.kms.keys().iter().map(|key| &key.spec).find(|spec| spec.id == *id)?;
+                let scheme = spec.key_type.default_scheme();
+                let cause = if !spec.allows_caller(&service.to_string()) {
+                    format!("`callers` of the key don't list {service}")
+                } else if !spec.allows_scheme(scheme) {
+                    format!("`schemes` of the key don't list {scheme}, which {service} signs under")
+                } else {
+                    return None;
+                };
+                Some(Failure { key: Some(id.to_string()), field: Some(field), cause })
+            })
+            .collect();
+        if failures.is_empty() { Ok(()) } else { Err(Refusal::of_settings(failures)) }
     }
 }
 

@@ -73,7 +73,15 @@ fn problem(message: &str) -> String {
     if message.starts_with("multiple YAML documents") {
         return "a second YAML document begins, expected one".into();
     }
-    without_secrets(message)
+    let expected = match message {
+        "expected string scalar" => "expected text",
+        "expected mapping start" => "expected fields (`name: value`)",
+        "expected sequence start" => "expected a list",
+        "invalid bool" | "invalid boolean" => "expected true or false",
+        _ if message.starts_with("invalid u") => "expected a whole number, 0 or above",
+        _ => return without_secrets(message),
+    };
+    expected.into()
 }
 
 /// Somebody may have written a secret where its place, a name or a number belongs. So of what was
@@ -174,7 +182,10 @@ mod tests {
     fn line_and_field_are_named() {
         let wrong = error("name: x\nlist:\n  - id: a\n  - id: b\n    size: large\n");
         assert_eq!((wrong.line, wrong.field.as_str()), (5, "list[1].size"));
-        assert_eq!(wrong.to_string(), "line 5, column 11 (list[1].size): invalid u64");
+        assert_eq!(
+            wrong.to_string(),
+            "line 5, column 11 (list[1].size): expected a whole number, 0 or above"
+        );
         assert_eq!(error("name: [x]\n").field, "name");
     }
 

@@ -148,21 +148,6 @@ fn by_a_consumer() {
     });
 }
 
-/// The keys' own rules are known to the service alone.
-#[test]
-fn by_a_key_that_the_consumer_may_not_use() {
-    alone(async {
-        let folder = Folder::new(4);
-        let part = "source: { file: node-identity }";
-        let refusal =
-            refused(folder.settings_with(part, &format!("{part}, callers: [Proposer]"))).await;
-        assert_eq!(refusal.failures[0].key.as_deref(), Some("node/identity"));
-        let cause = &refusal.failures[0].cause;
-        assert!(cause.contains("service Identity may not use key node/identity"), "{cause}");
-        nothing_left().await;
-    });
-}
-
 /// A current-thread runtime is no place for the service, and says so.
 #[test]
 fn on_a_current_thread_runtime() {

@@ -78,7 +78,8 @@ pub trait Backend: Send + Sync {
     /// How the backend is. Quick: at most one cheap request to whatever is behind it.
     async fn health(&self) -> Health;
 
-    /// Makes a new version of the key the current one.
+    /// Makes a new version of the key the current one. The versions before stay among the answer's
+    /// [`RegisteredKey::older`].
     ///
     /// # Errors
     /// [`BackendError`]; [`BackendError::Unsupported`] unless overridden.
@@ -144,12 +145,29 @@ pub struct RegisteredKey {
     pub info: KeyInfo,
     /// What signs with the key's current version.
     pub signer: Signer,
+    /// What signs with the versions before, for who asks for one by its number.
+    pub older: Vec<OlderVersion>,
+}
+
+/// A version of a key before its current one.
+#[derive(Clone, Debug)]
+pub struct OlderVersion {
+    /// The version, from 1 on.
+    pub version: u32,
+    /// What signs with it.
+    pub signer: Signer,
 }
 
 impl RegisteredKey {
-    /// A key described by `info` that signs by `signer`.
+    /// A key described by `info` that signs by `signer` and has no older versions.
     #[must_use]
     pub fn new(info: KeyInfo, signer: Signer) -> Self {
-        Self { info, signer }
+        Self { info, signer, older: Vec::new() }
+    }
+
+    /// The same key with its older versions.
+    #[must_use]
+    pub fn with_older(self, older: Vec<OlderVersion>) -> Self {
+        Self { older, ..self }
     }
 }

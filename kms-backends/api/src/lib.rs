@@ -26,7 +26,7 @@ mod software;
 mod spec;
 
 pub use async_trait::async_trait;
-pub use backend::{Backend, BackendSettings, OpenContext, RegisteredKey};
+pub use backend::{Backend, BackendSettings, OlderVersion, OpenContext, RegisteredKey};
 pub use capabilities::{Capabilities, KeyCapability, Operation, SourceUse};
 pub use error::{BackendError, ErrorChain, Failure};
 pub use health::{Health, HealthLevel};

@@ -160,6 +160,20 @@ fn consumers_that_make_no_sense() {
 }
 
 #[test]
+fn keys_that_their_consumers_may_not_use() {
+    let of = |file: &str| format!("source: {{ file: {file} }}");
+    for (file, rule, key, expected) in [
+        ("identity.key", "callers: [Proposer]", "node/identity", "`callers` of the key don't list"),
+        ("peer.key", "callers: [Kms]", "node/peer", "`callers` of the key don't list Identity"),
+        ("proposer.key", "schemes: [bip340]", "proposer/main", "don't list ecdsa-sha256"),
+        ("attester-3.key", "schemes: [bls-basic]", "attester/3", "don't list bls-pop"),
+    ] {
+        let ruled = format!("{}, {rule}", of(file));
+        refused(&[(of(file).as_str(), ruled.as_str())], &[(key, expected)]);
+    }
+}
+
+#[test]
 fn limits_out_of_range() {
     let limits = "  keys:\n";
     let changed =
