@@ -22,6 +22,11 @@ pub(crate) fn decode_secret<const N: usize>(text: &[u8]) -> Result<SecretArray<N
         return Err(KeyError::BadHex);
     }
     if digits.len() != 2 * N {
+        // What is no hexadecimal has no length in bytes either. The key is refused in any case, so
+        // nothing is given away by stopping at the first other character.
+        if !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(KeyError::BadHex);
+        }
         return Err(KeyError::WrongLength { expected: N, got: digits.len() / 2 });
     }
     SecretArray::try_init_with(|bytes| {
@@ -50,6 +55,7 @@ mod tests {
             assert_eq!(decode(text), Err(KeyError::BadHex), "{text:?}");
         }
         assert_eq!(decode_secret::<1>(b"zz").unwrap_err(), KeyError::BadHex);
+        assert_eq!(decode_secret::<32>(b"zz").unwrap_err(), KeyError::BadHex);
         assert_eq!(
             decode_secret::<2>(b"0xabcdef").unwrap_err(),
             KeyError::WrongLength { expected: 2, got: 3 }

@@ -8,7 +8,8 @@ use std::path::Path;
 use crate::source::{MAX_SOURCE_BYTES, SourceError};
 use crate::{SecretBytes, source};
 
-const GROUP_ACCESS: u32 = 0o060;
+const GROUP_READS: u32 = 0o040;
+const GROUP_WRITES: u32 = 0o020;
 const OTHERS_ACCESS: u32 = 0o006;
 
 /// Reads the whole of `path`. Every check is made on the opened file, so that what was checked is
@@ -71,7 +72,7 @@ fn check(path: &Path, file: &File, group_readable: bool) -> Result<usize, Source
     if mode & OTHERS_ACCESS != 0 {
         return Err(SourceError::OpenToOthers { path: path.into(), mode });
     }
-    if mode & GROUP_ACCESS != 0 && !group_readable {
+    if mode & GROUP_WRITES != 0 || mode & GROUP_READS != 0 && !group_readable {
         return Err(SourceError::OpenToGroup { path: path.into(), mode });
     }
     usize::try_from(metadata.size())

@@ -30,8 +30,7 @@ pub enum SecretSource {
         path: PathBuf,
         /// How the secret is written in it; `None` for PEM or hex, whichever it looks like.
         encoding: Option<Encoding>,
-        /// Whether the file's group may have access to it, as Kubernetes mounts with an `fsGroup`
-        /// need.
+        /// Whether the file's group may read it, as Kubernetes mounts with an `fsGroup` need.
         group_readable: bool,
     },
     /// An environment variable that [`environment::take`] moved into wiped memory.
@@ -94,10 +93,11 @@ pub enum SourceError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The file's group has access, and the source doesn't say `group_readable: true`.
+    /// The file's group may write it, or may read it and the source doesn't say
+    /// `group_readable: true`.
     #[error(
-        "file {} is open to its group (mode {mode:04o}), expected 0600 or stricter: chmod 600, \
-         or `group_readable: true` if that is meant",
+        "file {} is open to its group (mode {mode:04o}), expected 0600 or stricter: chmod 600 – or \
+         0640 with `group_readable: true`, if that is meant",
         path.display()
     )]
     OpenToGroup {

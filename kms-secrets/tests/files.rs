@@ -73,6 +73,8 @@ fn a_file_open_to_its_group_needs_group_readable() {
     assert!(matches!(read(&source(&path)), Err(SourceError::OpenToGroup { mode: 0o640, .. })));
     let relaxed = SecretSource::File { path, encoding: None, group_readable: true };
     assert_eq!(read(&relaxed).unwrap().len(), 16);
+    file(&dir, TEXT.as_bytes(), 0o660);
+    assert!(matches!(read(&relaxed), Err(SourceError::OpenToGroup { mode: 0o660, .. })));
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Engine {
                     self.registry.len(),
                     Arc::clone(&self.counters),
                 );
-                self.remote.run(reply, report);
+                self.remote.run(envelope.deadline, reply, report);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kms_keys::KeyType;
 use tokio::runtime::Handle;
@@ -19,6 +19,9 @@ use crate::job::Job;
 /// About what one signature costs, for the hint when to try again.
 const CHEAP_SIGNATURE: Duration = Duration::from_micros(50);
 const COSTLY_SIGNATURE: Duration = Duration::from_micros(500);
+
+/// How long a stop waits for what runs: ten thousand times what a signature takes.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The lanes of a service.
 pub(crate) struct Lanes {
@@ -43,12 +46,14 @@ impl Lanes {
         }
     }
 
-    /// Answers what waits with [`KmsError::Stopped`], and blocks until what runs has ended.
+    /// Answers what waits with [`KmsError::Stopped`], and blocks until what runs has ended – or, where
+    /// a signer or operator doesn't come to an end, for [`PATIENCE`].
     pub(crate) fn close(&self) {
         self.cheap.close();
         self.costly.close();
-        self.cheap.wait_until_idle();
-        self.costly.wait_until_idle();
+        let until = Instant::now() + PATIENCE;
+        self.cheap.wait_until_idle(until);
+        self.costly.wait_until_idle(until);
     }
 }
 
@@ -116,10 +121,16 @@ impl Lane {
         }
     }
 
-    fn wait_until_idle(&self) {
+    fn wait_until_idle(&self, until: Instant) {
         let mut state = self.shared.state();
         while state.running > 0 {
-            state = self.shared.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                tracing::warn!("a signer or operator took more than {PATIENCE:?}; left behind");
+                return;
+            }
+            let waited = self.shared.idle.wait_timeout(state, left);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

@@ -118,12 +118,16 @@ fn check_change(current: &KeyInfo, change: Change, done: &Done) -> Result<(), Ba
         Done::Registered { key, .. } => check_answer(&expected, key),
         Done::Rotated(key) => {
             check_answer(&expected, key)?;
-            if key.info.version > current.version {
+            let is_new = key.info.public_key != current.public_key;
+            if is_new && key.info.version > current.version {
                 Ok(())
             } else {
                 Err(BackendError::Corrupt(Failure::new(format!(
-                    "the backend was to rotate key {}, and says that it is at version {} again",
-                    current.id, key.info.version
+                    "the backend was to rotate key {}, and says that it is at version {} with {} \
+                     public key",
+                    current.id,
+                    key.info.version,
+                    if is_new { "another" } else { "the same" }
                 ))))
             }
         }

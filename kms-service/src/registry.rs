@@ -176,9 +176,13 @@ pub(crate) fn check_info(spec: &KeySpec, info: &KeyInfo) -> Result<(), BackendEr
         return Err(another_key(spec));
     }
     match &spec.public_key {
-        Some(pinned) if *pinned != info.public_key => Err(BackendError::WrongSecret(Failure::new(
-            format!("the public key is {}, expected {pinned}", info.public_key),
-        ))),
+        // The pinned text is not repeated: somebody may have put the secret there.
+        Some(pinned) if *pinned != info.public_key => {
+            Err(BackendError::WrongSecret(Failure::new(format!(
+                "the public key is {}, which is not the one that the settings pin (`public_key`)",
+                info.public_key
+            ))))
+        }
         _ => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -17,12 +17,16 @@ use crate::message::Reply;
 /// How many requests may be under way at one remote backend.
 const CONCURRENCY: usize = 64;
 
+/// How many may ask at once how the backends are.
+const ASKING: usize = 16;
+
 /// When to try again where that many are under way.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// The remote backends of a service, each with its own bound.
 pub(crate) struct RemoteTasks {
     free: BTreeMap<String, Arc<Semaphore>>,
+    asking: Arc<Semaphore>,
     stop: watch::Sender<bool>,
     runtime: Handle,
 }
@@ -30,7 +34,12 @@ pub(crate) struct RemoteTasks {
 impl RemoteTasks {
     pub(crate) fn new<'a>(backends: impl Iterator<Item = &'a String>, runtime: &Handle) -> Self {
         let free = backends.map(|name| (name.clone(), Arc::new(Semaphore::new(CONCURRENCY))));
-        Self { free: free.collect(), stop: watch::Sender::new(false), runtime: runtime.clone() }
+        Self {
+            free: free.collect(),
+            asking: Arc::new(Semaphore::new(ASKING)),
+            stop: watch::Sender::new(false),
+            runtime: runtime.clone(),
+        }
     }
 
     /// Does `work` at the backend called `backend` and answers, for as long as anybody waits for it.
@@ -78,16 +87,22 @@ impl RemoteTasks {
     /// Does `work` and answers, for as long as anybody waits for it.
     pub(crate) fn run<T: Send + 'static>(
         &self,
+        deadline: Instant,
         mut reply: Reply<T>,
         work: impl Future<Output = T> + Send + 'static,
     ) {
+        let Ok(permit) = Arc::clone(&self.asking).try_acquire_owned() else {
+            return drop(reply.send(Err(KmsError::Overloaded { retry_after: RETRY_AFTER })));
+        };
         let mut stopped = self.stop.subscribe();
         self.runtime.spawn(async move {
             let answer = tokio::select! {
                 answer = work => Ok(answer),
                 _ = stopped.wait_for(|stopped| *stopped) => Err(KmsError::Stopped),
+                () = tokio::time::sleep_until(deadline.into()) => Err(KmsError::DeadlineExceeded),
                 () = reply.closed() => return,
             };
+            drop(permit);
             drop(reply.send(answer));
         });
     }

@@ -1,21 +1,25 @@
 //! The example node's command.
 
 mod cli;
+mod logging;
 mod output;
 
 use std::path::Path;
 use std::process::ExitCode as ProcessExit;
+use std::time::Duration;
 
 use kms_secrets::environment;
 use node_example::demo;
 use node_example::refusal::{ExitCode, Refusal};
 use node_example::running::RunningNode;
 use node_example::settings::{NodeSettings, SHIPPED};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Arguments;
 use crate::output::Output;
+
+/// How long what still runs may take when all is done.
+const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// Not async: what happens before the runtime is built happens before any thread is started, and
 /// the environment can be emptied of secrets only then.
@@ -45,7 +49,24 @@ fn run(arguments: &Arguments, output: &Output) -> Result<(), Refusal> {
     }
     environment::take(settings.kms.env_names())
         .map_err(|error| Refusal::new(ExitCode::Bug, error.to_string()))?;
-    log_to_standard_error();
+    let startup_log = logging::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Refusal::new(ExitCode::Bug, format!("no runtime: {error}")))?;
+    let outcome = runtime.block_on(run_node(settings, arguments, output));
+    // A thread that still waits for a disk or a server must not keep the outcome from being told.
+    runtime.shutdown_timeout(SHUTDOWN);
+    outcome.map_err(|refusal| refusal.or_logged(&startup_log.text()))
+}
+
+/// Runs the node for so many slots, 0 for ever, or until it is told to stop.
+async fn run_node(
+    settings: NodeSettings,
+    arguments: &Arguments,
+    output: &Output,
+) -> Result<(), Refusal> {
+    let mut told_to_stop = Signals::listen()?;
     if arguments.settings.is_none() {
         let made = demo::make_missing_secrets(&settings).map_err(|error| {
             let chain = kms_backend::ErrorChain(&error).to_string();
@@ -53,57 +74,70 @@ fn run(arguments: &Arguments, output: &Output) -> Result<(), Refusal> {
         })?;
         output.made_demo_secrets(&made);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Refusal::new(ExitCode::Bug, format!("no runtime: {error}")))?;
-    runtime.block_on(run_node(settings, arguments.slots, output))
-}
-
-/// Runs the node for so many slots, 0 for ever, or until it is told to stop.
-async fn run_node(settings: NodeSettings, slots: u64, output: &Output) -> Result<(), Refusal> {
-    let no_signals = |error| Refusal::new(ExitCode::Bug, format!("no signals: {error}"));
-    let mut interrupted = signal(SignalKind::interrupt()).map_err(no_signals)?;
-    let mut terminated = signal(SignalKind::terminate()).map_err(no_signals)?;
-    let mut node = tokio::select! {
-        node = RunningNode::start(settings) => node?,
-        _ = interrupted.recv() => return Ok(()),
-        _ = terminated.recv() => return Ok(()),
-    };
-    output.ready(node.keys());
-
+    let mut node = RunningNode::new(settings)?;
     let mut done = 0;
-    let mut outcome = Ok(());
-    while slots == 0 || done < slots {
-        let slot = tokio::select! {
-            slot = node.next_slot() => slot,
-            _ = interrupted.recv() => break,
-            _ = terminated.recv() => break,
-        };
-        match slot {
-            Ok(slot) => {
-                output.slot(&slot);
-                done += 1;
-                if !slot.verified {
-                    let text = format!("slot {} does not verify", slot.slot);
-                    outcome = Err(Refusal::new(ExitCode::Bug, text));
-                }
-            }
-            Err(refusal) => {
-                outcome = Err(refusal);
-                break;
-            }
+    let started = tokio::select! {
+        started = node.start_services() => Some(started),
+        () = told_to_stop.come() => None,
+    };
+    let outcome = match started {
+        Some(Ok(())) => {
+            output.ready(node.keys());
+            run_slots(&mut node, arguments.slots, &mut done, &mut told_to_stop, output).await
         }
-    }
+        Some(Err(refusal)) => {
+            node.stop().await;
+            return Err(refusal);
+        }
+        None => Ok(()),
+    };
     node.stop().await;
     output.stopped(done);
     outcome
 }
 
-/// Warnings and errors unless `RUST_LOG` says otherwise – but not the report of a start that failed,
-/// which this program prints itself.
-fn log_to_standard_error() {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("warn,kms_service::startup=off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+async fn run_slots(
+    node: &mut RunningNode,
+    slots: u64,
+    done: &mut u64,
+    told_to_stop: &mut Signals,
+    output: &Output,
+) -> Result<(), Refusal> {
+    let mut outcome = Ok(());
+    while slots == 0 || *done < slots {
+        let slot = tokio::select! {
+            slot = node.next_slot() => slot?,
+            () = told_to_stop.come() => break,
+        };
+        output.slot(&slot);
+        *done += 1;
+        if !slot.verified {
+            let text = format!("slot {} does not verify", slot.slot);
+            outcome = Err(Refusal::new(ExitCode::Bug, text));
+        }
+    }
+    outcome
+}
+
+/// Ctrl-C and SIGTERM.
+struct Signals {
+    interrupted: Signal,
+    terminated: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Refusal> {
+        let no_signals = |error| Refusal::new(ExitCode::Bug, format!("no signals: {error}"));
+        let interrupted = signal(SignalKind::interrupt()).map_err(no_signals)?;
+        let terminated = signal(SignalKind::terminate()).map_err(no_signals)?;
+        Ok(Self { interrupted, terminated })
+    }
+
+    /// Waits for one of them. Cancel-safe.
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.interrupted.recv() => {}
+            _ = self.terminated.recv() => {}
+        }
+    }
 }

@@ -38,7 +38,10 @@ pub struct Refusal {
 pub struct Failure {
     /// The key it is about, if it is about one.
     pub key: Option<String>,
-    /// Where the settings say it, if they alone are wrong.
+    /// The settings, if they alone are wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Where they say it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     /// What went wrong, with its causes.
@@ -48,13 +51,35 @@ pub struct Failure {
 impl Refusal {
     /// A refusal with one failure that is about no key.
     pub fn new(code: ExitCode, cause: impl Into<String>) -> Self {
-        Self { code, failures: vec![Failure { key: None, field: None, cause: cause.into() }] }
+        Self {
+            code,
+            failures: vec![Failure { key: None, file: None, field: None, cause: cause.into() }],
+        }
     }
 
-    /// Settings that are wrong.
+    /// What is wrong with the settings called `file`.
     #[must_use]
-    pub fn of_settings(failures: Vec<Failure>) -> Self {
+    pub fn of_settings(file: &str, mut failures: Vec<Failure>) -> Self {
+        for failure in &mut failures {
+            failure.file = Some(file.to_owned());
+        }
         Self { code: ExitCode::Settings, failures }
+    }
+
+    /// Adds what was logged of a start that failed, if this refusal itself can't say which keys are
+    /// the reason.
+    #[must_use]
+    pub fn or_logged(mut self, log: &str) -> Self {
+        if !log.is_empty() && self.failures.iter().all(|failure| failure.key.is_none()) {
+            let lines = log.lines().map(|line| Failure {
+                file: None,
+                field: None,
+                key: None,
+                cause: line.trim().to_owned(),
+            });
+            self.failures.extend(lines);
+        }
+        self
     }
 
     /// What came back from starting `service`. The framework may hand on what the service itself
@@ -80,6 +105,7 @@ impl Refusal {
             let chain = ErrorChain(&failure.cause);
             Failure {
                 key: failure.key.as_ref().map(ToString::to_string),
+                file: None,
                 field: None,
                 cause: match &failure.key {
                     Some(_) => chain.to_string(),
@@ -95,7 +121,10 @@ impl From<ServiceFailure> for Refusal {
     fn from(failure: ServiceFailure) -> Self {
         let ServiceFailure { service, key, cause } = failure;
         let cause = format!("service {service}: {cause}");
-        Self { code: ExitCode::Unavailable, failures: vec![Failure { key, field: None, cause }] }
+        Self {
+            code: ExitCode::Unavailable,
+            failures: vec![Failure { key, file: None, field: None, cause }],
+        }
     }
 }
 
@@ -104,6 +133,7 @@ impl Failure {
     pub fn of_section(error: SettingsError) -> impl Iterator<Item = Self> {
         error.problems.into_iter().map(|problem| Self {
             key: problem.key.map(|key| yaml::shown_id(&key).to_owned()),
+            file: None,
             field: Some(problem.field),
             cause: yaml::without_long_words(&problem.problem),
         })
@@ -126,6 +156,9 @@ impl Error for Refusal {}
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{file}: ")?;
+        }
         if let Some(field) = &self.field {
             write!(f, "{field}: ")?;
         }

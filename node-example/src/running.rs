@@ -30,18 +30,12 @@ pub struct RunningNode {
 }
 
 impl RunningNode {
-    /// Starts the key management service, then the services that use it, and waits until each is
-    /// ready. Needs a multi-thread runtime.
+    /// A node with all its services, started. Needs a multi-thread runtime.
     ///
     /// # Errors
     /// [`Refusal`], after everything that was started has been stopped again.
     pub async fn start(settings: NodeSettings) -> Result<Self, Refusal> {
-        let (sender, events) = EventSender::channel();
-        let settings = service_settings(settings, &sender);
-        let runtime = tokio::runtime::Handle::current();
-        let overwatch = OverwatchRunner::<Node>::run(settings, Some(runtime))
-            .map_err(|error| Refusal::new(ExitCode::Bug, ErrorChain(&*error).to_string()))?;
-        let mut node = Self { overwatch, events, keys: Vec::new() };
+        let mut node = Self::new(settings)?;
         match node.start_services().await {
             Ok(()) => Ok(node),
             Err(refusal) => {
@@ -49,6 +43,20 @@ impl RunningNode {
                 Err(refusal)
             }
         }
+    }
+
+    /// A node whose services are not started yet. Whatever becomes of it, [`RunningNode::stop`] is
+    /// how it ends.
+    ///
+    /// # Errors
+    /// [`Refusal`], when the framework can't run it.
+    pub fn new(settings: NodeSettings) -> Result<Self, Refusal> {
+        let (sender, events) = EventSender::channel();
+        let settings = service_settings(settings, &sender);
+        let runtime = tokio::runtime::Handle::current();
+        let overwatch = OverwatchRunner::<Node>::run(settings, Some(runtime))
+            .map_err(|error| Refusal::new(ExitCode::Bug, ErrorChain(&*error).to_string()))?;
+        Ok(Self { overwatch, events, keys: Vec::new() })
     }
 
     /// The node's handle.
@@ -88,8 +96,12 @@ impl RunningNode {
         self.overwatch.wait_finished().await;
     }
 
-    /// The key management service first; then each service before those that send to it.
-    async fn start_services(&mut self) -> Result<(), Refusal> {
+    /// Starts the key management service, then each service before those that send to it, and waits
+    /// until each is ready.
+    ///
+    /// # Errors
+    /// [`Refusal`]; what was started goes on until [`RunningNode::stop`].
+    pub async fn start_services(&mut self) -> Result<(), Refusal> {
         self.start_one::<Kms>().await?;
         self.start_one::<Verifier>().await?;
         self.start_one::<Identity>().await?;

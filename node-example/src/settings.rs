@@ -116,18 +116,18 @@ impl NodeSettings {
         match kms.check::<RuntimeServiceId>(base_dir) {
             Ok(kms) if failures.is_empty() => {
                 let settings = Self { kms, identity, proposer, attesters };
-                settings.check_permissions()?;
+                settings.check_permissions(name)?;
                 Ok(settings)
             }
             checked => {
                 failures.splice(0..0, checked.err().into_iter().flat_map(Failure::of_section));
-                Err(Refusal::of_settings(failures))
+                Err(Refusal::of_settings(name, failures))
             }
         }
     }
 
     /// Each service must be allowed to use its keys the way it does.
-    fn check_permissions(&self) -> Result<(), Refusal> {
+    fn check_permissions(&self, name: &str) -> Result<(), Refusal> {
         use RuntimeServiceId::{Attesters, Identity, Proposer};
 
         let Self { identity, proposer, attesters, .. } = self;
@@ -153,10 +153,10 @@ impl NodeSettings {
                 } else {
                     return None;
                 };
-                Some(Failure { key: Some(id.to_string()), field: Some(field), cause })
+                Some(Failure { key: Some(id.to_string()), file: None, field: Some(field), cause })
             })
             .collect();
-        if failures.is_empty() { Ok(()) } else { Err(Refusal::of_settings(failures)) }
+        if failures.is_empty() { Ok(()) } else { Err(Refusal::of_settings(name, failures)) }
     }
 }
 
@@ -209,7 +209,7 @@ impl Needed<'_> {
 
     fn add(&mut self, field: String, key: Option<&KeyId>, cause: String) {
         let key = key.map(|key| yaml::shown_id(key).to_owned());
-        self.failures.push(Failure { key, field: Some(field), cause });
+        self.failures.push(Failure { key, file: None, field: Some(field), cause });
     }
 }
 

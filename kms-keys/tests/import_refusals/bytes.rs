@@ -34,8 +34,9 @@ fn bad_hex() {
         (format!("0X{}", &SECRET[2..]), KeyError::BadHex),
         (SECRET[1..].to_owned(), KeyError::BadHex),
         (format!("{SECRET}\n"), KeyError::BadHex),
-        (format!("{SECRET}\r\n"), too_long.clone()),
-        (format!("0x0x{SECRET}"), too_long),
+        (format!("{SECRET}\r\n"), KeyError::BadHex),
+        (format!("0x0x{SECRET}"), KeyError::BadHex),
+        (format!("{SECRET}00"), too_long),
     ] {
         for key_type in KeyType::ALL {
             let refused = SecretKey::from_hex(*key_type, text.as_bytes()).unwrap_err();

@@ -91,8 +91,9 @@ fn pinned_public_key_differs() {
         let folder = Folder::good();
         folder.settings_with(&file, &pinned(other));
         let refused = folder.refused();
-        refused.expect(69, &[(id, other)]);
-        assert!(refused.text.contains(key(id).public), "both are named: {}", refused.text);
+        refused.expect(69, &[(id, "not the one that the settings pin")]);
+        assert!(refused.text.contains(key(id).public), "what was found: {}", refused.text);
+        assert!(!refused.text.contains(other), "not what was pasted: {}", refused.text);
 
         folder.settings_with(&file, &pinned(key(id).public));
         folder.runs_with(&[]);

@@ -5,9 +5,11 @@ use base64ct::{Base64, Encoding};
 use crate::support::{Folder, KEYS, good_with};
 
 /// Where a secret was pasted: a part of the good settings, and what somebody made of it.
-const PLACES: [(&str, &str); 22] = [
+const PLACES: [(&str, &str); 24] = [
     ("{ file: peer.key }", "SECRET"),
     ("{ file: peer.key }", "[SECRET]"),
+    ("{ file: peer.key }", "{ file: SECRET }"),
+    ("{ file: peer.key }", "{ env: SECRET }"),
     ("{ file: peer.key }", "{ SECRET: peer.key }"),
     ("{ file: peer.key }", "{ hex: SECRET }"),
     ("{ file: peer.key }", "{ file: peer.key, encoding: SECRET }"),
