@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kms_backend::{
-    Backend, BackendError, Failure, Health, IfMissing, KeyInfo, KeyPage, KeySpec, PageRequest,
-    RegisteredKey, Signer, async_trait,
+    Backend, BackendError, Failure, Health, IfMissing, KeyInfo, KeyPage, KeySpec, OlderVersion,
+    PageRequest, RegisteredKey, Signer, async_trait,
 };
 use kms_keys::{KeyId, SecretKey};
 
@@ -45,27 +45,64 @@ impl Keystore {
 
 impl Shared {
     fn register(&self, spec: &KeySpec) -> Result<RegisteredKey, StoreError> {
-        let record = match self.store.newest(&spec.id)? {
-            Some(record) => record,
-            None if spec.if_missing == IfMissing::Fail => {
+        let mut versions = self.store.versions(&spec.id)?;
+        if versions.is_empty() {
+            if spec.if_missing == IfMissing::Fail {
                 return Err(StoreError::NotFound(spec.id.clone()));
             }
-            None => match self.generate(spec) {
+            versions = match self.generate(spec) {
                 // Somebody else has generated it meanwhile.
-                Err(StoreError::AlreadyExists(id)) => {
-                    self.store.newest(&id)?.ok_or(StoreError::NotFound(id))?
-                }
-                generated => generated?,
-            },
-        };
-        let RecordInfo { id, key_type, .. } = &record.info;
-        if *key_type != spec.key_type {
+                Err(StoreError::AlreadyExists(id)) => self.store.versions(&id)?,
+                generated => vec![generated?],
+            };
+        }
+        let found = versions.iter().find(|record| record.info.key_type != spec.key_type);
+        if let Some(RecordInfo { id, key_type, .. }) = found.map(|record| &record.info) {
             let (id, expected, found) = (id.clone(), spec.key_type, *key_type);
             return Err(StoreError::TypeMismatch { id, expected, found });
         }
-        let info = record.info.key_info(&self.name)?;
-        let signer = StoredSigner::new(Arc::clone(&self.store), record, info.public_key.clone());
-        Ok(RegisteredKey::new(info, Signer::Local(Arc::new(signer))))
+        self.registered(&spec.id, versions)
+    }
+
+    fn rotate(&self, id: &KeyId) -> Result<RegisteredKey, StoreError> {
+        let mut versions = self.store.versions(id)?;
+        let newest = versions.last().ok_or_else(|| StoreError::NotFound(id.clone()))?;
+        if let RecordState::PendingDeletion { .. } = newest.info.state {
+            let (state, advice) = PENDING;
+            return Err(StoreError::State { id: id.clone(), state, advice });
+        }
+        let secret = SecretKey::generate(newest.info.key_type).map_err(StoreError::Generate)?;
+        let info = RecordInfo {
+            version: newest.info.version.saturating_add(1),
+            public_key: secret.public_key().to_hex(),
+            created: seconds(SystemTime::now()),
+            ..newest.info.clone()
+        };
+        let record = self.store.seal(info, &secret)?;
+        self.store.commit(&[Change { old: None, new: Some(&record) }])?;
+        versions.push(record);
+        self.registered(id, versions)
+    }
+
+    /// A key of these versions, the newest last.
+    fn registered(
+        &self,
+        id: &KeyId,
+        mut versions: Vec<Record>,
+    ) -> Result<RegisteredKey, StoreError> {
+        let newest = versions.pop().ok_or_else(|| StoreError::NotFound(id.clone()))?;
+        let info = newest.info.key_info(&self.name)?;
+        let signer = |record: Record, public_key| -> Signer {
+            let signer = StoredSigner::new(Arc::clone(&self.store), record, public_key);
+            Signer::Local(Arc::new(signer))
+        };
+        let older = versions.into_iter().map(|record| {
+            let (version, info) = (record.info.version, record.info.key_info(&self.name)?);
+            Ok(OlderVersion { version, signer: signer(record, info.public_key) })
+        });
+        let older = older.collect::<Result<_, StoreError>>()?;
+        let signer = signer(newest, info.public_key.clone());
+        Ok(RegisteredKey::new(info, signer).with_older(older))
     }
 
     fn generate(&self, spec: &KeySpec) -> Result<Record, StoreError> {
@@ -90,7 +127,8 @@ impl Shared {
         id: &KeyId,
         next: impl FnOnce(RecordState) -> Result<RecordState, (&'static str, &'static str)>,
     ) -> Result<KeyInfo, StoreError> {
-        let record = self.store.newest(id)?.ok_or_else(|| StoreError::NotFound(id.clone()))?;
+        let record =
+            self.store.versions(id)?.pop().ok_or_else(|| StoreError::NotFound(id.clone()))?;
         let state = next(record.info.state).map_err(|(state, advice)| StoreError::State {
             id: id.clone(),
             state,
@@ -103,15 +141,16 @@ impl Shared {
     }
 }
 
+/// What is said of a key whose deletion is scheduled.
+const PENDING: (&str, &str) = ("scheduled for deletion", "cancel the deletion first");
+
 /// A key whose deletion is scheduled stays so until that is cancelled.
 fn unless_pending(
     state: RecordState,
     next: RecordState,
 ) -> Result<RecordState, (&'static str, &'static str)> {
     match state {
-        RecordState::PendingDeletion { .. } => {
-            Err(("scheduled for deletion", "cancel the deletion first"))
-        }
+        RecordState::PendingDeletion { .. } => Err(PENDING),
         RecordState::Active | RecordState::Disabled => Ok(next),
     }
 }
@@ -137,6 +176,11 @@ impl Backend for Keystore {
 
     async fn health(&self) -> Health {
         Health::ok()
+    }
+
+    async fn rotate(&self, id: &KeyId) -> Result<RegisteredKey, BackendError> {
+        let id = id.clone();
+        self.blocking(move |shared| shared.rotate(&id)).await
     }
 
     async fn disable(&self, id: &KeyId) -> Result<KeyInfo, BackendError> {

@@ -160,9 +160,10 @@ enum Step {
     Enable(&'static str),
     ScheduleDelete(&'static str),
     CancelDelete(&'static str),
+    Rotate(&'static str),
 }
 
-const SCRIPT: [Step; 9] = [
+const SCRIPT: [Step; 11] = [
     Step::Generate("a", KeyType::Ed25519),
     Step::Generate("b", KeyType::Secp256k1),
     Step::Disable("a"),
@@ -172,6 +173,8 @@ const SCRIPT: [Step; 9] = [
     Step::Generate("d", KeyType::Ed25519),
     Step::CancelDelete("b"),
     Step::Disable("d"),
+    Step::Rotate("a"),
+    Step::Rotate("d"),
 ];
 
 fn id(text: &str) -> KeyId {
@@ -211,6 +214,7 @@ impl Test {
                 Step::ScheduleDelete(name) => {
                     keystore.schedule_delete(&id(name), day).await.map(drop)
                 }
+                Step::Rotate(name) => keystore.rotate(&id(name)).await.map(drop),
                 Step::CancelDelete(name) => keystore.cancel_delete(&id(name)).await.map(drop),
             }
         })
@@ -233,26 +237,35 @@ impl Test {
     }
 }
 
-/// What stands in a store after some steps: ids and states.
-fn model(steps: &[Step]) -> Vec<(String, &'static str)> {
+/// A key as the model has it: its id, state and version.
+type Standing = (String, &'static str, u32);
+
+/// What stands in a store after some steps.
+fn model(steps: &[Step]) -> Vec<Standing> {
     let mut keys = std::collections::BTreeMap::new();
     for step in steps {
-        match *step {
-            Step::Generate(name, _) | Step::Enable(name) => keys.insert(name, "active"),
-            Step::Disable(name) | Step::CancelDelete(name) => keys.insert(name, "disabled"),
-            Step::ScheduleDelete(name) => keys.insert(name, "pending"),
+        let (name, state) = match *step {
+            Step::Generate(name, _) | Step::Enable(name) => (name, Some("active")),
+            Step::Disable(name) | Step::CancelDelete(name) => (name, Some("disabled")),
+            Step::ScheduleDelete(name) => (name, Some("pending")),
+            Step::Rotate(name) => (name, None),
         };
+        let (now, version) = keys.entry(name).or_insert(("active", 1));
+        match state {
+            Some(state) => *now = state,
+            None => *version += 1,
+        }
     }
-    keys.into_iter().map(|(name, state)| (name.to_owned(), state)).collect()
+    keys.into_iter().map(|(name, (state, version))| (name.to_owned(), state, version)).collect()
 }
 
-fn seen(content: &[KeyInfo]) -> Vec<(String, &'static str)> {
+fn seen(content: &[KeyInfo]) -> Vec<Standing> {
     let state = |info: &KeyInfo| match info.state {
         KeyState::Active => "active",
         KeyState::PendingDeletion { .. } => "pending",
         _ => "disabled",
     };
-    content.iter().map(|info| (info.id.to_string(), state(info))).collect()
+    content.iter().map(|info| (info.id.to_string(), state(info), info.version)).collect()
 }
 
 /// Runs the script until the power is cut after so many writes. Gives the disk, how many steps were
@@ -310,8 +323,11 @@ fn what_was_acknowledged_survives_a_cut_at_every_write() {
             assert!(possible.contains(&seen(&after)), "{what}: {after:?}");
             undone += usize::from(seen(&after) == possible[0]);
             for key in &before {
-                let same = |info: &&KeyInfo| info.id == key.id && info.public_key == key.public_key;
-                assert!(after.iter().any(|info| same(&info)), "{what}: {} is another key", key.id);
+                let same = |info: &KeyInfo| {
+                    let rotated = info.version > key.version;
+                    info.id == key.id && (rotated || info.public_key == key.public_key)
+                };
+                assert!(after.iter().any(same), "{what}: {} is another key", key.id);
             }
             // It goes on from there.
             test.step(&keystore, Step::Generate("after", KeyType::Ed25519)).unwrap();

@@ -48,6 +48,7 @@ impl BackendSettings for KeystoreSettings {
             [
                 Operation::Generate,
                 Operation::Execute,
+                Operation::Rotate,
                 Operation::Disable,
                 Operation::Enable,
                 Operation::ScheduleDelete,

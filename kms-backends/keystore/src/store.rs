@@ -102,15 +102,18 @@ impl Store {
         Ok(Self { medium, header, id: parsed.store, keys, state, _lock: lock })
     }
 
-    /// The newest version of a key, if there is one.
-    pub(crate) fn newest(&self, id: &KeyId) -> Result<Option<Record>, StoreError> {
+    /// All versions of a key, the newest last; none if there is no such key.
+    pub(crate) fn versions(&self, id: &KeyId) -> Result<Vec<Record>, StoreError> {
         let (first, last) = (record::name(id, 0), record::name(id, u32::MAX));
-        self.read(|records| {
-            let mut range = records.range(first.as_slice()..=last.as_slice())?;
-            let newest = range.next_back().transpose()?;
-            Ok(newest.map(|(name, bytes)| Record::from_bytes(name.value(), bytes.value())))
-        })?
-        .transpose()
+        let found = self.read(|records| {
+            let mut found = Vec::new();
+            for entry in records.range(first.as_slice()..=last.as_slice())? {
+                let (name, bytes) = entry?;
+                found.push(Record::from_bytes(name.value(), bytes.value()));
+            }
+            Ok(found)
+        })?;
+        found.into_iter().collect()
     }
 
     /// Up to `limit` records of newest versions, in the order of their ids, from behind `after` on.

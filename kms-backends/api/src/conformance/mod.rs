@@ -10,6 +10,7 @@
 //! ```
 
 mod fixture;
+mod lifecycle;
 mod list;
 mod missing;
 mod operations;
@@ -39,6 +40,7 @@ pub async fn run<F: Fixture>(fixture: F, limit: Duration) -> Report {
     missing::checks(&mut suite).await;
     reopen::checks(&mut suite).await;
     list::checks(&mut suite).await;
+    lifecycle::checks(&mut suite).await;
     operations::checks(&mut suite).await;
     suite.report
 }

@@ -19,7 +19,9 @@ pub enum CheckKind {
     Reopen,
     /// Listing keys.
     List,
-    /// Lifecycle operations, operators, health.
+    /// Generating, rotating, disabling, scheduling deletions.
+    Lifecycle,
+    /// Operations that a backend can't do, operators, health.
     Operation,
 }
 
@@ -114,6 +116,7 @@ impl fmt::Display for CheckKind {
             Self::Missing => "missing",
             Self::Reopen => "reopen",
             Self::List => "list",
+            Self::Lifecycle => "lifecycle",
             Self::Operation => "operation",
         })
     }
