@@ -1,0 +1,130 @@
+//! A node whose keys live in an encrypted store.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what fails in a test fails the test"
+)]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use kms_backend::{KeyState, PageRequest};
+use kms_keys::SigningScheme;
+use kms_service::{KeyFilter, KmsError};
+use kms_tests::{id, kms_of, slots, start_kms, stop_kms};
+use node_example::identity::Identity;
+use node_example::refusal::{ExitCode, Refusal};
+use node_example::running::RunningNode;
+use node_example::settings::NodeSettings;
+use tempfile::TempDir;
+
+const SETTINGS: &str = "\
+kms:
+  backends:
+    store: { type: keystore, path: store, unlock: { passphrase_file: passphrase }, create: CREATE }
+  keys:
+    - { id: node/identity, type: ed25519, if_missing: generate }
+    - { id: node/peer, type: ed25519, if_missing: generate }
+    - { id: proposer/main, type: secp256k1, if_missing: generate }
+    - { id: attester/0, type: bls12-381, if_missing: generate }
+    - { id: attester/1, type: bls12-381, if_missing: generate }
+    - { id: attester/2, type: bls12-381, if_missing: generate }
+    - { id: attester/3, type: bls12-381, if_missing: generate }
+  limits: { deadline: 10m }
+identity: { key: node/identity, peer: node/peer }
+proposer: { key: proposer/main, slot: 5ms }
+attesters: { keys: [attester/0, attester/1, attester/2, attester/3] }
+";
+
+fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    passphrase(folder.path(), "correct horse battery staple\n");
+    folder
+}
+
+fn passphrase(folder: &Path, text: &str) {
+    let path = folder.join("passphrase");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
+async fn start(folder: &TempDir, create: bool) -> Result<RunningNode, Refusal> {
+    let text = SETTINGS.replace("CREATE", &create.to_string());
+    RunningNode::start(NodeSettings::from_yaml(&text, "settings", folder.path())?).await
+}
+
+async fn refusal(folder: &TempDir) -> Refusal {
+    match start(folder, false).await {
+        Ok(_) => panic!("the node started"),
+        Err(refusal) => refusal,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_generated_once_and_found_again() {
+    let folder = folder();
+    let mut node = start(&folder, true).await.unwrap();
+    let keys = node.keys().to_vec();
+    assert_eq!(keys.len(), 7);
+    slots(&mut node, 3).await;
+    node.stop().await;
+
+    let mut node = start(&folder, false).await.unwrap();
+    assert_eq!(node.keys(), keys);
+    slots(&mut node, 3).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_changed_stays_changed() {
+    let folder = folder();
+    let node = start(&folder, true).await.unwrap();
+    let kms = kms_of::<Identity>(&node).await;
+    let peer = id("node/peer");
+    let first = kms.public_key(&peer).await.unwrap();
+    let rotated = kms.rotate(&peer).await.unwrap();
+    assert_eq!((rotated.version, rotated.state), (2, KeyState::Active));
+    let old = kms.sign(&peer, "m").version(1).await.unwrap();
+    first.verify(SigningScheme::Ed25519, b"m", &old).unwrap();
+    let new = kms.sign(&peer, "m").await.unwrap();
+    rotated.public_key.verify(SigningScheme::Ed25519, b"m", &new).unwrap();
+    kms.disable(&peer).await.unwrap();
+
+    stop_kms(node.handle()).await;
+    start_kms(node.handle()).await;
+    let refused = kms.sign(&peer, "m").await.unwrap_err();
+    assert!(matches!(refused, KmsError::Disabled { .. }), "{refused:?}");
+    kms.enable(&peer).await.unwrap();
+    let old = kms.sign(&peer, "m").version(1).await.unwrap();
+    first.verify(SigningScheme::Ed25519, b"m", &old).unwrap();
+    let listed = kms.list(KeyFilter::default().prefix("node/p"), PageRequest::first(9)).await;
+    assert_eq!(listed.unwrap().keys[0].version, 2);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_not_there_or_does_not_open_refuses_the_start() {
+    let folder = folder();
+    let missing = refusal(&folder).await;
+    assert_eq!(missing.code, ExitCode::Unavailable);
+    assert!(missing.to_string().contains("store does not exist"), "{missing}");
+    assert!(!folder.path().join("store").exists(), "nothing was made");
+
+    start(&folder, true).await.unwrap().stop().await;
+    passphrase(folder.path(), "wrong");
+    let wrong = refusal(&folder).await;
+    assert!(wrong.to_string().contains("wrong passphrase or key"), "{wrong}");
+    // The store's failure, and each key that it keeps from the node.
+    assert_eq!(wrong.failures.len(), 8, "{wrong}");
+
+    passphrase(folder.path(), "correct horse battery staple");
+    let node = start(&folder, false).await.unwrap();
+    let used = refusal(&folder).await;
+    let process = format!("in use by process {}", std::process::id());
+    assert!(used.to_string().contains(&process), "{used}");
+    node.stop().await;
+    start(&folder, false).await.unwrap().stop().await;
+}
