@@ -159,3 +159,33 @@ pub(crate) async fn guarded<T>(
         KmsError::Internal
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use kms_backend::{Signer, SoftwareSigner};
+    use kms_keys::SecretKey;
+
+    use super::*;
+
+    fn key(version: u32) -> RegisteredKey {
+        let signer = SoftwareSigner::new(SecretKey::generate(KeyType::Ed25519).unwrap());
+        let signer = Signer::Local(Arc::new(signer));
+        let id = KeyId::new("a").unwrap();
+        let mut info = KeyInfo::new(id, signer.public_key().clone(), "test");
+        info.version = version;
+        RegisteredKey::new(info, signer)
+    }
+
+    #[test]
+    fn a_rotation_is_believed_only_with_a_new_version_of_a_new_key() {
+        let current = key(2);
+        let check = |rotated| check_change(&current.info, Change::Rotate, &Done::Rotated(rotated));
+        check(key(3)).unwrap();
+        let mut same_key = current.clone();
+        same_key.info.version = 3;
+        for lie in [key(2), key(1), same_key] {
+            let refused = check(lie).unwrap_err();
+            assert!(matches!(refused, BackendError::Corrupt(_)), "{refused:?}");
+        }
+    }
+}

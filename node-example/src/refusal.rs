@@ -168,3 +168,28 @@ impl fmt::Display for Failure {
         f.write_str(&self.cause)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_tells_what_the_framework_did_not() {
+        let failed = std::io::Error::other("Couldn't start service");
+        let refusal =
+            Refusal::of_start("Kms", &failed).or_logged("can't start\n  key a: missing\n");
+        assert_eq!(refusal.code, ExitCode::Unavailable);
+        let causes: Vec<_> = refusal.failures.iter().map(|failure| &failure.cause).collect();
+        let start = "service Kms did not start: Couldn't start service";
+        assert_eq!(causes, [start, "can't start", "key a: missing"]);
+    }
+
+    #[test]
+    fn the_log_is_left_out_where_the_keys_are_named() {
+        let failure =
+            Failure { key: Some("a".into()), file: None, field: None, cause: "missing".into() };
+        let refusal = Refusal { code: ExitCode::Unavailable, failures: vec![failure] };
+        assert_eq!(refusal.clone().or_logged("key a: missing"), refusal);
+        assert_eq!(refusal.to_string(), "the node does not start\n  key a: missing");
+    }
+}

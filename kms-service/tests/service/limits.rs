@@ -238,3 +238,26 @@ async fn many_messages_for_a_remote_key_are_cut_off_one_by_one() {
     }
     assert_eq!(node.script.count(&Act::Sign(id("far"))), 1, "the others were not begun");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_for_health_has_a_bound_and_a_deadline() {
+    let node = node(json!({ "deadline": "500ms" })).await;
+    let api = node.api().await;
+    node.script.when(Act::Health, Does::Stuck);
+    let asking: Vec<_> = (0..40)
+        .map(|_| {
+            let api = api.clone();
+            tokio::spawn(async move { api.health().await })
+        })
+        .collect();
+    let mut overloaded = 0;
+    for asked in asking {
+        match within(asked).await.unwrap() {
+            Err(KmsError::Overloaded { .. }) => overloaded += 1,
+            other => assert_refused!(other, KmsError::DeadlineExceeded),
+        }
+    }
+    assert!(overloaded > 0, "all were taken");
+    node.script.all_right();
+    api.health().await.unwrap();
+}

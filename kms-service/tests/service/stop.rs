@@ -77,6 +77,23 @@ async fn works_elsewhere(api: &kms_service::KmsApi) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_signature_that_never_ends_holds_no_stop() {
+    let node = node().await;
+    let api = node.api().await;
+    let busy = occupy(&node, &api, &id("slow")).await;
+    // Nobody lets the signers go on: the stop ends all the same, within its own limit.
+    node.stop().await;
+    assert_eq!(node.script.count(&Act::Close), 1);
+    node.script.all_right();
+    for request in busy {
+        // Too late to be stopped, in time to be answered.
+        request.await.unwrap();
+    }
+    node.start().await.unwrap();
+    works(&api).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_under_way_is_cut_short() {
     let node = node().await;
     let api = node.api().await;
