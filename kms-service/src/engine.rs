@@ -44,6 +44,13 @@ pub(crate) struct OpenBackend {
     pub(crate) capabilities: Capabilities,
 }
 
+/// What has come in behind a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    Nobody,
+    Others,
+}
+
 /// A request without what it asks for: who, until when, and in whose span.
 pub(crate) struct Envelope {
     pub(crate) caller: Caller,
@@ -75,7 +82,7 @@ impl Engine {
     }
 
     /// Decides about one request, and answers it or hands it on.
-    pub(crate) fn handle(&mut self, message: KmsMessage) {
+    pub(crate) fn handle(&mut self, message: KmsMessage, behind: Waiting) {
         let KmsMessage { caller, deadline, span, request } = message;
         if request.is_abandoned() {
             return self.counters.abandoned.increment();
@@ -104,7 +111,7 @@ impl Engine {
             Request::List { filter, page, reply } => {
                 drop(reply.send(Ok(self.registry.list(&filter, &page))));
             }
-            Request::Sign(order, reply) => self.sign(envelope, order, reply),
+            Request::Sign(order, reply) => self.sign(envelope, order, reply, behind),
             Request::SignMany(order, reply) => self.sign_many(envelope, order, reply),
             Request::SignAggregate { ids, message, reply } => {
                 self.sign_aggregate(envelope, &ids, message, reply);

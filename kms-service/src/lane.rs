@@ -40,9 +40,19 @@ impl Lanes {
 
     /// Hands `job` to the lane for keys of this type. A full lane refuses it at once.
     pub(crate) fn submit(&self, key_type: KeyType, job: Box<dyn Job>) {
+        self.of(key_type).submit(job);
+    }
+
+    /// Whether nothing waits or runs in the lane for keys of this type.
+    pub(crate) fn is_idle(&self, key_type: KeyType) -> bool {
+        let state = self.of(key_type).shared.state();
+        state.running == 0 && state.waiting.is_empty()
+    }
+
+    fn of(&self, key_type: KeyType) -> &Lane {
         match key_type {
-            KeyType::Bls12381 => self.costly.submit(job),
-            _ => self.cheap.submit(job),
+            KeyType::Bls12381 => &self.costly,
+            _ => &self.cheap,
         }
     }
 

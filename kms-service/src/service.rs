@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use futures::FutureExt;
 use kms_backend::BackendSettings;
 use overwatch::services::relay::InboundRelay;
 use overwatch::services::state::{NoOperator, NoState};
@@ -11,7 +12,7 @@ use overwatch::services::{ServiceCore, ServiceData};
 use overwatch::{DynError, OpaqueServiceResourcesHandle};
 use tokio::runtime::RuntimeFlavor;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Waiting};
 use crate::{KmsMessage, KmsSettings, Operators, StartupError, startup};
 
 /// The key management service of a node.
@@ -89,11 +90,29 @@ where
         loop {
             tokio::select! {
                 message = self.inbound.recv() => match message {
-                    Some(message) => self.engine.handle(message),
+                    Some(message) => self.handle(message),
                     None => return Ok(()),
                 },
                 Some(finished) = self.engine.next_finished() => self.engine.finish(finished),
             }
         }
+    }
+}
+
+impl<B, O, RuntimeServiceId> KmsService<B, O, RuntimeServiceId> {
+    /// Handles `message` and whatever has come behind it. Only the last one finds nothing waiting:
+    /// what is cheap enough to be signed at once is signed here for one caller at a time, and by the
+    /// lanes as soon as there are more.
+    fn handle(&mut self, message: KmsMessage) {
+        let mut message = message;
+        // Not waiting; and at some point the runtime's budget ends this, for other tasks to go on.
+        while let Some(next) = self.inbound.recv().now_or_never().flatten() {
+            self.engine.handle(message, Waiting::Others);
+            message = next;
+            if let Some(Some(finished)) = self.engine.next_finished().now_or_never() {
+                self.engine.finish(finished);
+            }
+        }
+        self.engine.handle(message, Waiting::Nobody);
     }
 }

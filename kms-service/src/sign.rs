@@ -8,7 +8,7 @@ use kms_keys::{Bls12381Signature, KeyId, KeyType, Signature, SigningScheme};
 use kms_secrets::SecretBytes;
 use zeroize::Zeroizing;
 
-use crate::engine::{Engine, Envelope};
+use crate::engine::{Engine, Envelope, Waiting};
 use crate::job::{Interrupt, Task, Ticket};
 use crate::message::{Reply, SignManyOrder, SignOrder};
 use crate::registry::Usable;
@@ -18,7 +18,13 @@ use crate::{AggregateSignature, Caller, KmsError, Operator};
 type Outcomes = Vec<Result<Signature, KmsError>>;
 
 impl Engine {
-    pub(crate) fn sign(&self, envelope: Envelope, order: SignOrder, reply: Reply<Signature>) {
+    pub(crate) fn sign(
+        &self,
+        envelope: Envelope,
+        order: SignOrder,
+        reply: Reply<Signature>,
+        behind: Waiting,
+    ) {
         let SignOrder { id, scheme, version, message } = order;
         let signing = self.signing(&envelope.caller, &id, scheme, version);
         let checked = signing.and_then(|(key, scheme)| {
@@ -32,10 +38,17 @@ impl Engine {
         let (signer, key_type, backend) = (key.signer.clone(), key.key_type, key.backend.clone());
         let ticket = self.ticket(envelope, vec![key], reply);
         match signer {
-            Signer::Local(signer) => self.lanes.submit(
-                key_type,
-                Task::boxed(ticket, move |_| signer.sign(scheme, &message).map_err(of_signer)),
-            ),
+            Signer::Local(signer) => {
+                // A hop to another thread and back costs more than a cheap signature.
+                let at_once = behind == Waiting::Nobody && signer.is_brief();
+                let task =
+                    Task::boxed(ticket, move |_| signer.sign(scheme, &message).map_err(of_signer));
+                if at_once && self.lanes.is_idle(key_type) {
+                    task.run(&|| false);
+                } else {
+                    self.lanes.submit(key_type, task);
+                }
+            }
             Signer::Remote(signer) => self.remote.spawn(&backend, ticket, async move {
                 signer.sign(scheme, &message).await.map_err(of_signer)
             }),

@@ -30,6 +30,13 @@ pub trait LocalSigner: Send + Sync {
     /// [`BackendError`], when the key can't sign that, or not now.
     fn sign(&self, scheme: SigningScheme, message: &[u8]) -> Result<Signature, BackendError>;
 
+    /// Whether signing is so cheap – below a tenth of a millisecond, and never waiting for anything –
+    /// that the service may do it at once, on the thread that took the request, when nothing else
+    /// waits. `false` unless overridden.
+    fn is_brief(&self) -> bool {
+        false
+    }
+
     /// Runs `operator` on the key's secret. The service has checked that the operator is meant for
     /// the key's type.
     ///

@@ -36,6 +36,11 @@ impl LocalSigner for SoftwareSigner {
         })
     }
 
+    fn is_brief(&self) -> bool {
+        // A BLS signature costs ten times as much as the others.
+        !matches!(self.key, SecretKey::Bls12381(_))
+    }
+
     fn execute(
         &self,
         operator: &dyn Operator,
