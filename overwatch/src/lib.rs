@@ -67,7 +67,10 @@
 //! The names, paths and signatures are those of upstream Overwatch, so a node can change from one
 //! to the other in a single line of its manifest.
 
-#![cfg_attr(not(feature = "derive"), allow(rustdoc::broken_intra_doc_links))]
+#![cfg_attr(
+    not(feature = "derive"),
+    allow(rustdoc::broken_intra_doc_links, reason = "the macro that they lead to is left out")
+)]
 
 #[doc(hidden)]
 pub mod derive_support;
