@@ -1,7 +1,7 @@
 //! Lanes: where local signing runs. Cheap keys have a lane of their own, so that they never wait
 //! behind costly ones.
 //!
-//! A lane runs on as many threads of tokio's blocking pool as the machine has cores, and only while
+//! Each lane runs on as many threads of tokio's blocking pool as the machine has cores, and only while
 //! there is work. That it is the blocking pool is known in this file alone.
 
 use std::collections::VecDeque;

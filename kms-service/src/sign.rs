@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use kms_backend::{BackendError, LocalSigner, Operation, RemoteSigner, Signer};
+use kms_backend::{LocalSigner, Operation, RemoteSigner, Signer};
 use kms_keys::{Bls12381Signature, KeyId, KeyType, Signature, SigningScheme};
 use kms_secrets::SecretBytes;
 use zeroize::Zeroizing;
@@ -26,7 +26,7 @@ impl Engine {
         behind: Waiting,
     ) {
         let SignOrder { id, scheme, version, message } = order;
-        let signing = self.signing(&envelope.caller, &id, scheme, version);
+        let signing = self.registry.for_signing(&envelope.caller, &id, scheme, version);
         let checked = signing.and_then(|(key, scheme)| {
             self.check_message(scheme, &message)?;
             Ok((key, scheme))
@@ -41,8 +41,9 @@ impl Engine {
             Signer::Local(signer) => {
                 // A hop to another thread and back costs more than a cheap signature.
                 let at_once = behind == Waiting::Nobody && signer.is_brief();
-                let task =
-                    Task::boxed(ticket, move |_| signer.sign(scheme, &message).map_err(of_signer));
+                let task = Task::boxed(ticket, move |_| {
+                    signer.sign(scheme, &message).map_err(KmsError::Backend)
+                });
                 if at_once && self.lanes.is_idle(key_type) {
                     task.run(&|| false);
                 } else {
@@ -50,7 +51,7 @@ impl Engine {
                 }
             }
             Signer::Remote(signer) => self.remote.spawn(&backend, ticket, async move {
-                signer.sign(scheme, &message).await.map_err(of_signer)
+                signer.sign(scheme, &message).await.map_err(KmsError::Backend)
             }),
         }
     }
@@ -64,7 +65,7 @@ impl Engine {
         let SignManyOrder { id, scheme, messages } = order;
         let checked = self
             .check_count("the number of messages", messages.len())
-            .and_then(|()| self.signing(&envelope.caller, &id, scheme, None));
+            .and_then(|()| self.registry.for_signing(&envelope.caller, &id, scheme, None));
         let (key, scheme) = match checked {
             Ok(checked) => checked,
             Err(error) => return drop(reply.send(Err(error))),
@@ -135,16 +136,6 @@ impl Engine {
             .submit(key_type, Task::boxed(ticket, move |_| run(&*operator, &*signer, &input)));
     }
 
-    fn signing(
-        &self,
-        caller: &Caller,
-        id: &KeyId,
-        scheme: Option<SigningScheme>,
-        version: Option<u32>,
-    ) -> Result<(Usable, SigningScheme), KmsError> {
-        self.registry.for_signing(caller, id, scheme, version)
-    }
-
     fn aggregating(
         &self,
         caller: &Caller,
@@ -158,7 +149,9 @@ impl Engine {
         self.check_message(SigningScheme::BlsPop, message)?;
         let keys = ids.iter().map(|id| {
             self.registry.permitted(caller, id)?.expect_type(KeyType::Bls12381)?;
-            self.signing(caller, id, Some(SigningScheme::BlsPop), None).map(|(key, _)| key)
+            self.registry
+                .for_signing(caller, id, Some(SigningScheme::BlsPop), None)
+                .map(|(key, _)| key)
         });
         keys.collect()
     }
@@ -210,10 +203,6 @@ fn at_most(what: &'static str, found: usize, limit: usize) -> Result<(), KmsErro
     if found > limit { Err(KmsError::TooLarge { what, found, limit }) } else { Ok(()) }
 }
 
-fn of_signer(error: BackendError) -> KmsError {
-    KmsError::Backend(error)
-}
-
 fn sign_each(
     signer: &dyn LocalSigner,
     scheme: SigningScheme,
@@ -222,7 +211,7 @@ fn sign_each(
 ) -> Outcomes {
     let each = messages.into_iter().map(|message| {
         interrupt.check()?;
-        signer.sign(scheme, &message?).map_err(of_signer)
+        signer.sign(scheme, &message?).map_err(KmsError::Backend)
     });
     each.collect()
 }
@@ -240,7 +229,7 @@ async fn sign_each_remotely(
             Ok(message) => {
                 let signed = signer.sign(scheme, &message);
                 match tokio::time::timeout_at(deadline.into(), signed).await {
-                    Ok(signed) => signed.map_err(of_signer),
+                    Ok(signed) => signed.map_err(KmsError::Backend),
                     Err(_) => Err(KmsError::DeadlineExceeded),
                 }
             }
@@ -258,7 +247,7 @@ fn aggregate(
     let mut signatures = Vec::with_capacity(signers.len());
     for signer in signers {
         interrupt.check()?;
-        match signer.sign(SigningScheme::BlsPop, message).map_err(of_signer)? {
+        match signer.sign(SigningScheme::BlsPop, message).map_err(KmsError::Backend)? {
             Signature::Bls12381(signature) => signatures.push(signature),
             _ => return Err(KmsError::Internal),
         }

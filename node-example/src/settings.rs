@@ -109,108 +109,110 @@ impl NodeSettings {
         let Some(section) = section else {
             return Err(refused("is empty: section `kms` is missing".into()));
         };
-        let NodeSection { kms, identity, proposer, attesters } = section;
-        let declared = kms.declared_types();
-        let needed = Needed { declared: &declared, failures: Vec::new() };
-        let mut failures = needed.check(&identity, &proposer, &attesters);
-        match kms.check::<RuntimeServiceId>(base_dir) {
+        let mut failures = section.senseless();
+        let declared = section.kms.declared_types();
+        failures.extend(section.uses().iter().filter_map(|used| used.undeclared(&declared)));
+        match section.kms.clone().check::<RuntimeServiceId>(base_dir) {
             Ok(kms) if failures.is_empty() => {
-                let settings = Self { kms, identity, proposer, attesters };
-                settings.check_permissions(name)?;
-                Ok(settings)
+                failures.extend(section.uses().iter().filter_map(|used| used.forbidden(&kms)));
+                if failures.is_empty() {
+                    let NodeSection { identity, proposer, attesters, .. } = section;
+                    return Ok(Self { kms, identity, proposer, attesters });
+                }
             }
-            checked => {
-                failures.splice(0..0, checked.err().into_iter().flat_map(Failure::of_section));
-                Err(Refusal::of_settings(name, failures))
-            }
+            Ok(_) => {}
+            Err(error) => drop(failures.splice(0..0, Failure::of_section(error))),
         }
+        Err(Refusal::of_settings(name, failures))
     }
+}
 
-    /// Each service must be allowed to use its keys the way it does.
-    fn check_permissions(&self, name: &str) -> Result<(), Refusal> {
+/// A key that a service of the node uses: no backend can make one that the settings don't declare.
+struct Use<'a> {
+    field: String,
+    id: &'a KeyId,
+    key_type: KeyType,
+    service: RuntimeServiceId,
+}
+
+impl NodeSection {
+    fn uses(&self) -> Vec<Use<'_>> {
+        use KeyType::{Bls12381, Ed25519, Secp256k1};
         use RuntimeServiceId::{Attesters, Identity, Proposer};
 
-        let Self { identity, proposer, attesters, .. } = self;
-        let ids = [&identity.key, &identity.peer, &proposer.key];
-        let services = [Identity, Identity, Proposer];
-        let fields = ["identity.key", "identity.peer", "proposer.key"].map(str::to_owned);
-        let of_attesters = attesters.keys.iter().enumerate();
-        let uses = ids
-            .into_iter()
-            .zip(services)
-            .zip(fields)
-            .map(|((id, service), field)| (field, id, service))
-            .chain(of_attesters.map(|(n, id)| (format!("attesters.keys[{n}]"), id, Attesters)));
-        let failures: Vec<_> = uses
-            .filter_map(|(field, id, service)| {
-                let spec =
-                    self.kms.keys().iter().map(|key| &key.spec).find(|spec| spec.id == *id)?;
-                let scheme = spec.key_type.default_scheme();
-                let cause = if !spec.allows_caller(&service.to_string()) {
-                    format!("`callers` of the key don't list {service}")
-                } else if !spec.allows_scheme(scheme) {
-                    format!("`schemes` of the key don't list {scheme}, which {service} signs under")
-                } else {
-                    return None;
-                };
-                Some(Failure { key: Some(id.to_string()), file: None, field: Some(field), cause })
-            })
-            .collect();
-        if failures.is_empty() { Ok(()) } else { Err(Refusal::of_settings(name, failures)) }
+        let used = |field: &str, id, key_type, service| Use {
+            field: field.to_owned(),
+            id,
+            key_type,
+            service,
+        };
+        let mut uses = vec![
+            used("identity.key", &self.identity.key, Ed25519, Identity),
+            used("identity.peer", &self.identity.peer, Ed25519, Identity),
+            used("proposer.key", &self.proposer.key, Secp256k1, Proposer),
+        ];
+        uses.extend(
+            self.attesters.keys.iter().enumerate().map(|(index, id)| {
+                used(&format!("attesters.keys[{index}]"), id, Bls12381, Attesters)
+            }),
+        );
+        uses
     }
-}
 
-/// The check that the services' keys are declared: no backend of this node can make a key that the
-/// settings don't mention.
-struct Needed<'a> {
-    declared: &'a HashMap<String, String>,
-    failures: Vec<Failure>,
-}
-
-impl Needed<'_> {
-    fn check(
-        mut self,
-        identity: &IdentitySection,
-        proposer: &ProposerSection,
-        attesters: &AttestersSection,
-    ) -> Vec<Failure> {
-        self.key("identity.key".into(), &identity.key, KeyType::Ed25519);
-        self.key("identity.peer".into(), &identity.peer, KeyType::Ed25519);
+    /// What makes no sense, whatever keys there are.
+    fn senseless(&self) -> Vec<Failure> {
+        let Self { identity, proposer, attesters, .. } = self;
+        let mut failures = Vec::new();
         if identity.key == identity.peer {
-            self.add("identity.peer".into(), None, "is the same key as identity.key".into());
+            failures.push(failure("identity.peer", None, "is the same key as identity.key"));
         }
-        self.key("proposer.key".into(), &proposer.key, KeyType::Secp256k1);
         if proposer.slot.is_zero() {
-            self.add("proposer.slot".into(), None, "is zero, expected a duration above".into());
+            failures.push(failure("proposer.slot", None, "is zero, expected a duration above"));
         }
         if attesters.keys.is_empty() {
-            self.add("attesters.keys".into(), None, "is empty, expected at least one key".into());
+            failures.push(failure("attesters.keys", None, "is empty, expected at least one key"));
         }
         for (index, id) in attesters.keys.iter().enumerate() {
-            let field = format!("attesters.keys[{index}]");
             if attesters.keys[..index].contains(id) {
-                self.add(field.clone(), Some(id), "is listed twice".into());
+                let field = format!("attesters.keys[{index}]");
+                failures.push(failure(&field, Some(id), "is listed twice"));
             }
-            self.key(field, id, KeyType::Bls12381);
         }
-        self.failures
+        failures
+    }
+}
+
+impl Use<'_> {
+    /// Why the key isn't there: no key of this id, or one of another type.
+    fn undeclared(&self, declared: &HashMap<String, String>) -> Option<Failure> {
+        let cause = match declared.get(self.id.as_str()) {
+            None => "is not declared in kms.keys".to_owned(),
+            Some(found) if found != self.key_type.as_str() => {
+                format!("is declared with another type, expected {}", self.key_type)
+            }
+            Some(_) => return None,
+        };
+        Some(failure(&self.field, Some(self.id), &cause))
     }
 
-    fn key(&mut self, field: String, id: &KeyId, expected: KeyType) {
-        match self.declared.get(id.as_str()) {
-            None => self.add(field, Some(id), "is not declared in kms.keys".into()),
-            Some(found) if found != expected.as_str() => {
-                let problem = format!("is declared with another type, expected {expected}");
-                self.add(field, Some(id), problem);
-            }
-            Some(_) => {}
-        }
+    /// Why the service may not use the key the way it does.
+    fn forbidden(&self, kms: &KmsSettings<NodeBackends>) -> Option<Failure> {
+        let spec = kms.keys().iter().map(|key| &key.spec).find(|spec| spec.id == *self.id)?;
+        let (service, scheme) = (self.service, self.key_type.default_scheme());
+        let cause = if !spec.allows_caller(&service.to_string()) {
+            format!("`callers` of the key don't list {service}")
+        } else if !spec.allows_scheme(scheme) {
+            format!("`schemes` of the key don't list {scheme}, which {service} signs under")
+        } else {
+            return None;
+        };
+        Some(failure(&self.field, Some(self.id), &cause))
     }
+}
 
-    fn add(&mut self, field: String, key: Option<&KeyId>, cause: String) {
-        let key = key.map(|key| yaml::shown_id(key).to_owned());
-        self.failures.push(Failure { key, file: None, field: Some(field), cause });
-    }
+fn failure(field: &str, key: Option<&KeyId>, cause: &str) -> Failure {
+    let key = key.map(|key| yaml::shown_id(key).to_owned());
+    Failure { key, file: None, field: Some(field.to_owned()), cause: cause.to_owned() }
 }
 
 fn one_second() -> Duration {

@@ -1,7 +1,6 @@
 //! Keys in one encrypted file on disk.
 //!
-//! [`KeystoreSettings`] opens the file as a backend of the key management service, [`Store`] opens it
-//! for tools. One key derivation (Argon2id) per open leads from a passphrase to a random store key;
+//! [`KeystoreSettings`] opens the file as a backend of the key management service. One key derivation (Argon2id) per open leads from a passphrase to a random store key;
 //! each secret is sealed under a key derived from that (XChaCha20-Poly1305), together with all that
 //! is known of it in clear. A keyed digest over all records, in a sealed part of the header, shows
 //! when one was taken out or put back as it was before. What nobody can see from the file alone is
@@ -20,7 +19,4 @@ mod signer;
 mod store;
 
 pub use error::StoreError;
-pub use format::record::{RecordInfo, RecordState};
-pub use format::unlocker::UnlockSecret;
 pub use settings::{KeystoreSettings, UnlockSource};
-pub use store::Store;

@@ -91,7 +91,7 @@ impl UnlockSource {
     ///
     /// # Errors
     /// [`BackendError`], when the file or variable can't be read.
-    pub fn read(&self, base_dir: &Path) -> Result<UnlockSecret, BackendError> {
+    fn read(&self, base_dir: &Path) -> Result<UnlockSecret, BackendError> {
         match self {
             Self::PassphraseFile(path) => {
                 let content = read(file(base_dir, path))?;

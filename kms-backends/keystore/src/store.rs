@@ -23,7 +23,7 @@ const HEADER: &str = "header";
 const HIDDEN: &str = "hidden";
 
 /// An open store. Dropping it releases its lock and wipes its keys.
-pub struct Store {
+pub(crate) struct Store {
     medium: Box<dyn Medium>,
     header: Vec<u8>,
     id: [u8; 16],
@@ -51,7 +51,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Exists`] where there is a file already.
-    pub fn create(path: &Path, secret: &UnlockSecret) -> Result<Self, StoreError> {
+    pub(crate) fn create(path: &Path, secret: &UnlockSecret) -> Result<Self, StoreError> {
         let lock = WriterLock::acquire(path)?;
         if path.symlink_metadata().is_ok() {
             return Err(StoreError::Exists { path: path.into() });
@@ -67,7 +67,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; [`StoreError::Missing`], [`StoreError::InUse`], [`StoreError::WrongKey`], and
     /// whatever is wrong with what is stored.
-    pub fn open(path: &Path, secret: &UnlockSecret) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: &Path, secret: &UnlockSecret) -> Result<Self, StoreError> {
         if path.symlink_metadata().is_err() {
             return Err(StoreError::Missing { path: path.into() });
         }

@@ -15,28 +15,28 @@ use crate::error::StoreError;
 /// What may be known of a version of a key. Stored as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct RecordInfo {
+pub(crate) struct RecordInfo {
     /// The key's name.
-    pub id: KeyId,
+    pub(crate) id: KeyId,
     /// The key's type.
     #[serde(rename = "type")]
-    pub key_type: KeyType,
+    pub(crate) key_type: KeyType,
     /// The version, from 1 on.
-    pub version: u32,
+    pub(crate) version: u32,
     /// The public key of this version, in hex.
-    pub public_key: String,
+    pub(crate) public_key: String,
     /// Whether the key may be used.
-    pub state: RecordState,
+    pub(crate) state: RecordState,
     /// When this version was made, in seconds since 1970.
-    pub created: u64,
+    pub(crate) created: u64,
     /// What people noted about it.
-    pub labels: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// Whether a key may be used, as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum RecordState {
+pub(crate) enum RecordState {
     /// It signs.
     Active,
     /// It doesn't sign until it is enabled.

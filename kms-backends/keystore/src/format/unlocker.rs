@@ -35,7 +35,7 @@ pub(crate) enum UnlockerKind {
 
 /// A secret that opens a store.
 #[derive(Debug)]
-pub enum UnlockSecret {
+pub(crate) enum UnlockSecret {
     /// A passphrase.
     Passphrase(SecretBytes),
     /// The content of a key file, at least 32 bytes.
