@@ -32,6 +32,7 @@
 
 mod bip340;
 mod bls12_381;
+mod derivation;
 mod document;
 mod ecdsa;
 mod ed25519;
@@ -39,6 +40,7 @@ mod error;
 mod hex;
 mod key_id;
 mod key_type;
+mod normalise;
 mod operator;
 mod private_key_info;
 mod public_key;
@@ -52,6 +54,9 @@ mod x25519;
 
 pub use bip340::Bip340Signature;
 pub use bls12_381::{Bls12381PublicKey, Bls12381SecretKey, Bls12381Signature, BlsCiphersuite};
+pub use derivation::{
+    DerivationError, DerivationPath, DerivationPathError, Mnemonic, MnemonicError, Seed,
+};
 pub use ecdsa::EcdsaSignature;
 pub use ed25519::{Ed25519PublicKey, Ed25519SecretKey, Ed25519Signature};
 pub use error::{AggregateError, KeyError, SignError, SignatureError, VerifyError};

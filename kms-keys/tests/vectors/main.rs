@@ -8,9 +8,11 @@
 )]
 
 mod bip340;
+mod bip39;
 mod bls;
 #[path = "../common/mod.rs"]
 mod common;
+mod derivation;
 mod documents;
 mod ecdsa;
 mod ed25519;
