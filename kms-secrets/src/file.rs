@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::source::{MAX_SOURCE_BYTES, SourceError};
-use crate::{SecretBytes, source};
+use crate::{SecretBytes, fill, source};
 
 const GROUP_READS: u32 = 0o040;
 const GROUP_WRITES: u32 = 0o020;
@@ -18,23 +18,9 @@ pub(crate) fn read(path: &Path, group_readable: bool) -> Result<SecretBytes, Sou
     let mut file = open(path)?;
     let size = check(path, &file, group_readable)?;
 
-    // One byte more than the file has, so that a file that grows meanwhile is noticed.
-    let mut secret = SecretBytes::with_capacity(size + 1);
-    let mut len = 0;
-    loop {
-        match file.read(&mut secret.buffer_mut()[len..]) {
-            Ok(0) => break,
-            Ok(count) => len += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(cause) => {
-                return Err(SourceError::Unreadable { path: path.into(), cause });
-            }
-        }
-        if len > size {
-            return Err(SourceError::Changed { path: path.into() });
-        }
-    }
-    secret.set_len(len);
+    let secret = fill::to_end(size, |buffer| file.read(buffer))
+        .map_err(|cause| SourceError::Unreadable { path: path.into(), cause })?
+        .ok_or_else(|| SourceError::Changed { path: path.into() })?;
     source::refuse_empty(secret, || format!("file {}", path.display()))
 }
 

@@ -3,6 +3,8 @@
 //! - [`SecretBytes`] and [`SecretArray`] hold secret bytes in one allocation and wipe it.
 //! - [`SecretSource`] says where a secret is – a file, an environment variable – and reads it,
 //!   wiping every buffer on the way.
+//! - [`stdin`] reads one from standard input, past the standard library's buffer.
+//! - [`secret_file`] makes a secret file, whole or not at all.
 //! - [`environment`] moves secrets out of the process environment before any thread starts.
 //!
 //! All `unsafe` code of the workspace is in this crate; each block says why it is sound.
@@ -17,8 +19,11 @@ mod bytes;
 mod decode;
 pub mod environment;
 mod file;
+mod fill;
 mod pasted;
+pub mod secret_file;
 mod source;
+pub mod stdin;
 
 pub use array::SecretArray;
 pub use bytes::SecretBytes;
