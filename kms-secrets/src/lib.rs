@@ -4,6 +4,7 @@
 //! - [`SecretSource`] says where a secret is – a file, an environment variable – and reads it,
 //!   wiping every buffer on the way.
 //! - [`stdin`] reads one from standard input, past the standard library's buffer.
+//! - [`prompt`] asks for a passphrase, or a yes, at the terminal.
 //! - [`secret_file`] makes a secret file, whole or not at all.
 //! - [`environment`] moves secrets out of the process environment before any thread starts.
 //!
@@ -21,9 +22,11 @@ pub mod environment;
 mod file;
 mod fill;
 mod pasted;
+pub mod prompt;
 pub mod secret_file;
 mod source;
 pub mod stdin;
+mod terminal;
 
 pub use array::SecretArray;
 pub use bytes::SecretBytes;
