@@ -2,7 +2,8 @@
 //!
 //! - [`SecretBytes`] and [`SecretArray`] hold secret bytes in one allocation and wipe it.
 //! - [`SecretSource`] says where a secret is – a file, an environment variable – and reads it,
-//!   wiping every buffer on the way.
+//!   wiping every buffer on the way. [`PassphraseSource`] does so for a passphrase, which can also
+//!   be asked for or come from a program.
 //! - [`stdin`] reads one from standard input, past the standard library's buffer.
 //! - [`prompt`] asks for a passphrase, or a yes, at the terminal.
 //! - [`secret_file`] makes a secret file, whole or not at all.
@@ -17,10 +18,13 @@
 
 mod array;
 mod bytes;
+mod command;
 mod decode;
 pub mod environment;
 mod file;
 mod fill;
+mod passphrase;
+mod passphrase_settings;
 mod pasted;
 pub mod prompt;
 pub mod secret_file;
@@ -30,6 +34,8 @@ mod terminal;
 
 pub use array::SecretArray;
 pub use bytes::SecretBytes;
+pub use command::CommandError;
 pub use decode::{DecodeError, DecodedSecret, Encoding};
+pub use passphrase::{MAX_PASSPHRASE_BYTES, PassphraseError, PassphraseSource};
 pub use pasted::looks_like_secret;
 pub use source::{MAX_SOURCE_BYTES, SecretSource, SourceError};

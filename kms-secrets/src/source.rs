@@ -252,7 +252,7 @@ impl<'de> Visitor<'de> for SourceVisitor {
 }
 
 /// The names that shells can set (POSIX, section 3.216).
-fn is_variable_name(name: &str) -> bool {
+pub(crate) fn is_variable_name(name: &str) -> bool {
     let is_letter = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_';
     !name.is_empty()
         && name.bytes().all(is_letter)

@@ -8,7 +8,9 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use kms_secrets::{DecodedSecret, SecretSource, SourceError, environment};
+use kms_secrets::{
+    DecodedSecret, PassphraseError, PassphraseSource, SecretSource, SourceError, environment,
+};
 
 const SECRET: &str = "c55257c360c07c72029aebc1b53c05ed0362ada38ead3e3e9efa3708e53495531f09a698";
 
@@ -24,6 +26,7 @@ fn main() {
         .env("KMS_TEST_KEY", SECRET)
         .env("KMS_TEST_KEY_LONGER", "kept")
         .env("KMS_TEST_EMPTY", "")
+        .env("KMS_TEST_PASSPHRASE", "correct horse\n")
         .env("KMS_TEST_LARGE", "ab".repeat(40_000))
         .output()
         .unwrap();
@@ -35,6 +38,7 @@ fn main() {
 fn child() {
     assert!(initial_environment_holds(SECRET), "the check can't fail");
     let names = ["KMS_TEST_KEY", "KMS_TEST_EMPTY", "KMS_TEST_LARGE", "KMS_TEST_UNSET", "", "A=B"];
+    let names = names.into_iter().chain(["KMS_TEST_PASSPHRASE"]);
     environment::take(names).unwrap();
 
     assert!(std::env::var_os("KMS_TEST_KEY").is_none());
@@ -50,6 +54,15 @@ fn child() {
     assert!(matches!(read("KMS_TEST_EMPTY"), Err(SourceError::Empty { .. })));
     assert!(matches!(read("KMS_TEST_LARGE"), Err(SourceError::TooLarge { .. })));
     assert!(matches!(read("KMS_TEST_UNSET"), Err(SourceError::Unset { .. })));
+
+    let passphrase = |name: &str| PassphraseSource::Env { name: name.into() }.read();
+    assert_eq!(passphrase("KMS_TEST_PASSPHRASE").unwrap().expose(), b"correct horse");
+    assert!(matches!(passphrase("KMS_TEST_EMPTY"), Err(PassphraseError::Empty { .. })));
+    assert!(matches!(passphrase("KMS_TEST_LARGE"), Err(PassphraseError::TooLong { .. })));
+    assert!(matches!(
+        passphrase("KMS_TEST_UNSET"),
+        Err(PassphraseError::Source(SourceError::Unset { .. }))
+    ));
 
     environment::take(["KMS_TEST_KEY"]).unwrap();
     assert!(read("KMS_TEST_KEY").is_ok(), "a second taking keeps what the first one took");

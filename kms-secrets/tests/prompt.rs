@@ -14,8 +14,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use kms_secrets::SecretBytes;
 use kms_secrets::prompt::{self, PromptError};
+use kms_secrets::{PassphraseError, PassphraseSource, SecretBytes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, ioctl_tiocsctty, kill_process, setsid};
@@ -30,7 +30,7 @@ fn main() {
         child(&ask);
         return;
     }
-    let tests: [(&str, fn()); 13] = [
+    let tests: [(&str, fn()); 14] = [
         ("a passphrase is read and not shown", a_passphrase_is_read_and_not_shown),
         ("every byte but the newline counts", every_byte_but_the_newline_counts),
         ("the line can be edited", the_line_can_be_edited),
@@ -43,6 +43,7 @@ fn main() {
         ("a yes is a yes, all else is none", a_yes_is_a_yes),
         ("what is typed before and after is dropped", what_is_typed_around_is_dropped),
         ("a raw terminal is set to lines and back", a_raw_terminal_is_set_to_lines_and_back),
+        ("a source that is a prompt asks", a_source_that_is_a_prompt_asks),
         ("without a terminal there is no question", without_a_terminal),
     ];
     for (name, test) in tests {
@@ -191,8 +192,15 @@ fn a_raw_terminal_is_set_to_lines_and_back() {
     assert_eq!(session.end().0, "entered correct horse");
 }
 
+fn a_source_that_is_a_prompt_asks() {
+    let mut session = Session::start("source");
+    session.expect("Passphrase: ");
+    session.type_in(b"correct horse\n");
+    assert_eq!(session.end().0, "entered correct horse");
+}
+
 fn without_a_terminal() {
-    for ask in ["passphrase", "new", "confirm"] {
+    for ask in ["passphrase", "new", "confirm", "source"] {
         let output = test_program(ask).env("KMS_TEST_NO_TERMINAL", "1").output().unwrap();
         let answer = String::from_utf8(output.stdout).unwrap();
         assert!(answer.starts_with("refused NoTerminal(Os"), "{answer}");
@@ -328,6 +336,11 @@ fn child(ask: &str) {
         "passphrase" => prompt::passphrase(QUESTION).map(entered),
         "new" => prompt::new_passphrase(QUESTION).map(entered),
         "confirm" => prompt::confirm(QUESTION).map(|yes| format!("confirmed {yes}")),
+        "source" => match PassphraseSource::Prompt.read() {
+            Ok(secret) => Ok(entered(secret)),
+            Err(PassphraseError::Prompt(cause)) => Err(cause),
+            Err(other) => panic!("{other:?}"),
+        },
         other => panic!("no question {other}"),
     };
     print!("{}", answer.unwrap_or_else(|error: PromptError| format!("refused {error:?}: {error}")));
