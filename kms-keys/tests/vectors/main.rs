@@ -16,3 +16,4 @@ mod derivation;
 mod documents;
 mod ecdsa;
 mod ed25519;
+mod eip2335;
