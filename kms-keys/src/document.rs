@@ -18,6 +18,8 @@ pub(crate) const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3
 
 /// The label of PEM text around plain PKCS#8.
 pub(crate) const PRIVATE_KEY: &str = "PRIVATE KEY";
+/// The label of PEM text around encrypted PKCS#8.
+pub(crate) const ENCRYPTED_PRIVATE_KEY: &str = "ENCRYPTED PRIVATE KEY";
 /// The label of PEM text around SPKI.
 pub(crate) const PUBLIC_KEY: &str = "PUBLIC KEY";
 
@@ -97,9 +99,10 @@ pub(crate) fn decode_pem(text: &[u8], label: &'static str) -> Result<SecretBytes
     let found = pem_rfc7468::decode_label(text).map_err(|_| KeyError::MalformedPem)?;
     if found != label {
         return Err(match (label, found) {
-            (PRIVATE_KEY, PUBLIC_KEY) => KeyError::PublicKeyGiven,
-            (PRIVATE_KEY, "ENCRYPTED PRIVATE KEY") => KeyError::Encrypted,
-            (PUBLIC_KEY, PRIVATE_KEY | "ENCRYPTED PRIVATE KEY") => KeyError::PrivateKeyGiven,
+            (PRIVATE_KEY | ENCRYPTED_PRIVATE_KEY, PUBLIC_KEY) => KeyError::PublicKeyGiven,
+            (PRIVATE_KEY, ENCRYPTED_PRIVATE_KEY) => KeyError::Encrypted,
+            (ENCRYPTED_PRIVATE_KEY, PRIVATE_KEY) => KeyError::NotEncrypted,
+            (PUBLIC_KEY, PRIVATE_KEY | ENCRYPTED_PRIVATE_KEY) => KeyError::PrivateKeyGiven,
             _ => KeyError::WrongPemLabel {
                 expected: label,
                 found: OTHER_LABELS

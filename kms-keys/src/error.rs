@@ -45,6 +45,25 @@ pub enum KeyError {
     /// An encrypted PKCS#8 document was given where a plain one is due.
     #[error("this PKCS#8 document is encrypted; a plain one is needed")]
     Encrypted,
+    /// A plain PKCS#8 document was given where an encrypted one is due.
+    #[error("this PKCS#8 document is not encrypted; an encrypted one is needed")]
+    NotEncrypted,
+    /// A PKCS#8 document is encrypted in another way than those that are read here.
+    #[error(
+        "expected a PKCS#8 document encrypted by PBES2 with PBKDF2-HMAC-SHA256 or scrypt, and \
+         AES-128-CBC or AES-256-CBC"
+    )]
+    UnsupportedEncryption,
+    /// Decrypting would take more time or memory than any honest document asks for, or the cost makes
+    /// no sense. Nothing was computed.
+    #[error("the cost of decrypting: expected {expected}")]
+    CostRefused {
+        /// The costs that are borne.
+        expected: &'static str,
+    },
+    /// The passphrase is another, or the document was damaged, which can't be told apart.
+    #[error("wrong passphrase, or the document is damaged")]
+    WrongPassphrase,
     /// PEM text of something else.
     #[error("expected PEM text labelled {expected}, found {found}")]
     WrongPemLabel {

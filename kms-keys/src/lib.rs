@@ -17,6 +17,10 @@
 //! # }
 //! ```
 //!
+//! Keys come from the system's randomness, from bytes and documents ([`SecretKey`]), from a [`Seed`]
+//! along a [`DerivationPath`] – the seed itself from the words of a [`Mnemonic`] – and, for
+//! BLS12-381, from an [`Eip2335Keystore`].
+//!
 //! The crate computes; it reads no files, keeps no settings and waits for nothing. A secret key has
 //! no `Clone`, no `Display` and no serialisation. The one way to its bytes is
 //! [`SecretKey::expose_secret`] followed by [`SecretRef::expose`], meant for an [`Operator`] and for
@@ -27,7 +31,9 @@
 //! Our own buffers are wiped, and secrets live in heap memory that is wiped when they are dropped.
 //! The libraries underneath keep scalars and nonces on the stack while they compute, and hand a new
 //! secp256k1 key over by moving it; they work in constant time, but what they leave on the stack lies
-//! there until it is overwritten. Against faults of the machine there are self-tests of new keys and
+//! there until it is overwritten. So do the libraries of BIP-39, scrypt (which leaves its working memory
+//! behind) and Unicode. A mnemonic's words are looked up in a list, which takes a time that depends on
+//! them. Against faults of the machine there are self-tests of new keys and
 //! of BIP-340 signatures, no more.
 
 mod bip340;
@@ -44,6 +50,8 @@ mod key_type;
 mod normalise;
 mod operator;
 mod password_kdf;
+mod pbes2;
+mod private_key_document;
 mod private_key_info;
 mod public_key;
 mod public_key_info;

@@ -22,12 +22,7 @@ impl<'a> PrivateKeyInfo<'a> {
         if key_type == KeyType::Bls12381 {
             return Err(KeyError::NoDocumentForm(key_type));
         }
-        match outline(der)? {
-            Outline::Private => {}
-            Outline::EncryptedPrivate => return Err(KeyError::Encrypted),
-            Outline::Public => return Err(KeyError::PublicKeyGiven),
-        }
-        let info = PrivateKeyInfoRef::try_from(der).map_err(|_| KeyError::MalformedDer)?;
+        let info = plain(der)?;
         check_algorithm(key_type, info.algorithm)?;
         let inner = info.private_key.as_bytes();
         let (secret, inner_public_key) = match key_type {
@@ -37,6 +32,30 @@ impl<'a> PrivateKeyInfo<'a> {
         let outer_public_key = info.public_key.map(whole_bytes).transpose()?;
         Ok(Self { secret, public_keys: [outer_public_key, inner_public_key] })
     }
+}
+
+/// The type of the key in a plain document, by its algorithm.
+pub(crate) fn plain_algorithm(der: &[u8]) -> Result<KeyType, KeyError> {
+    let algorithm = plain(der)?.algorithm;
+    match check_algorithm(KeyType::Ed25519, algorithm) {
+        Ok(()) => Ok(KeyType::Ed25519),
+        Err(KeyError::WrongAlgorithm { found, .. }) => {
+            let expected = "Ed25519 (1.3.101.112) or secp256k1 (1.3.132.0.10)";
+            check_algorithm(KeyType::Secp256k1, algorithm)
+                .map(|()| KeyType::Secp256k1)
+                .map_err(|_| KeyError::WrongAlgorithm { expected, found })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn plain(der: &[u8]) -> Result<PrivateKeyInfoRef<'_>, KeyError> {
+    match outline(der)? {
+        Outline::Private => {}
+        Outline::EncryptedPrivate => return Err(KeyError::Encrypted),
+        Outline::Public => return Err(KeyError::PublicKeyGiven),
+    }
+    PrivateKeyInfoRef::try_from(der).map_err(|_| KeyError::MalformedDer)
 }
 
 /// `CurvePrivateKey` of RFC 8410, section 7: an octet string within the octet string.

@@ -12,8 +12,9 @@ use std::fmt::{Debug, Display};
 
 use base64ct::{Base64, Base64Url, Encoding};
 use kms_keys::{
-    Bls12381SecretKey, Ed25519SecretKey, KeyId, KeyType, Operator, OperatorError,
-    Secp256k1SecretKey, SecretKey, SecretRef, SigningScheme, X25519Operator,
+    Bls12381SecretKey, DerivationPath, Ed25519SecretKey, Eip2335Kdf, Eip2335Keystore, KeyId,
+    KeyType, Mnemonic, Operator, OperatorError, Secp256k1SecretKey, SecretKey, SecretRef, Seed,
+    SigningScheme, X25519Operator,
 };
 use sha2::{Digest, Sha512};
 
@@ -178,6 +179,57 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
     let json = format!("\"{digits}\"");
     silent_error(&serde_json::from_str::<KeyType>(&json).unwrap_err(), &[&secret]);
     silent_error(&serde_json::from_str::<SigningScheme>(&json).unwrap_err(), &[&secret]);
+}
+
+#[test]
+fn a_seed_and_a_mnemonic_show_no_secret() {
+    let secret = secret();
+    let seed = Seed::from_bytes(&secret).unwrap();
+    silent_debug(&seed, &[&secret]);
+    let mnemonic = Mnemonic::from_entropy(&secret).unwrap();
+    let phrase = mnemonic.phrase();
+    silent_debug(&mnemonic, &[&secret, phrase.expose()]);
+    let text = "legal winner thank year wave sausage worth useful legal winner thank yellow";
+    let (first, rest) = text.split_once(' ').unwrap();
+    for text in [&text.to_uppercase(), rest, &format!("{rest} {first}"), &text.replace(' ', "")] {
+        let error = Mnemonic::parse(text.as_bytes()).unwrap_err();
+        let shown = format!("{error} {error:?}").to_lowercase();
+        assert!(rest.split(' ').all(|word| !shown.contains(word)), "{shown}");
+    }
+    silent_error(&Mnemonic::parse(&secret).unwrap_err(), &[&secret]);
+    silent_error(&Mnemonic::from_entropy(&secret[1..]).unwrap_err(), &[&secret]);
+    silent_error(&mnemonic.to_seed(&[&[0xff], &secret[..]].concat()).unwrap_err(), &[&secret]);
+    let long = secret.repeat(3);
+    silent_error(&Seed::from_bytes(&long).unwrap_err(), &[&secret]);
+    let digits = base16ct::lower::encode_string(&secret);
+    silent_error(&format!("m/{digits}").parse::<DerivationPath>().unwrap_err(), &[&secret]);
+    silent_error(&digits.parse::<DerivationPath>().unwrap_err(), &[&secret]);
+}
+
+#[test]
+fn encrypted_documents_show_no_secret() {
+    let secret = secret();
+    let digits = base16ct::lower::encode_string(&secret);
+    let key = Bls12381SecretKey::from_bytes(&secret).unwrap();
+    let keystore =
+        Eip2335Keystore::encrypt(&key, digits.as_bytes(), "", Eip2335Kdf::Pbkdf2).unwrap();
+    silent_debug(&keystore, &[&secret]);
+    silent(str::from_utf8(&keystore.to_json()).unwrap(), &[&secret]);
+    silent_error(&keystore.decrypt(&digits.as_bytes()[1..]).unwrap_err(), &[&secret]);
+    silent_error(&Eip2335Keystore::from_json(digits.as_bytes()).unwrap_err(), &[&secret]);
+    let quoted = format!("\"{digits}\"");
+    silent_error(&Eip2335Keystore::from_json(quoted.as_bytes()).unwrap_err(), &[&secret]);
+
+    let key = SecretKey::from_bytes(KeyType::Ed25519, &secret).unwrap();
+    silent_debug(&key.to_pkcs8_pem().unwrap(), &[&secret]);
+    let pem = key.to_encrypted_pkcs8_pem(digits.as_bytes()).unwrap();
+    silent(&pem, &[&secret]);
+    let read = |pem: &str, passphrase: &str| {
+        let (pem, passphrase) = (pem.as_bytes(), passphrase.as_bytes());
+        SecretKey::from_encrypted_pkcs8_pem(KeyType::Ed25519, pem, passphrase).unwrap_err()
+    };
+    silent_error(&read(&pem, &digits[1..]), &[&secret]);
+    silent_error(&read(&digits, &digits), &[&secret]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use kms_keys::{KeyType, PublicKey, SecretKey};
 
 use crate::common::hex;
 
-const RFC_8410_PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
+pub(crate) const RFC_8410_PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC
 -----END PRIVATE KEY-----
 ";
@@ -22,10 +22,11 @@ MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
 -----END PUBLIC KEY-----
 ";
 
-const SECP256K1_SECRET: &str = "263dbd792f5b1be47ed85f8938c0f29586af0d3ac7b977f21c278fe1462040e3";
+pub(crate) const SECP256K1_SECRET: &str =
+    "263dbd792f5b1be47ed85f8938c0f29586af0d3ac7b977f21c278fe1462040e3";
 
 /// `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:secp256k1`, with the secret above.
-const OPENSSL_PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
+pub(crate) const OPENSSL_PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
 MIGEAgEAMBAGByqGSM49AgEGBSuBBAAKBG0wawIBAQQgJj29eS9bG+R+2F+JOMDy
 lYavDTrHuXfyHCeP4UYgQOOhRANCAARIwxE7D1kyDTZeIIAJyX+21szN21ua2l/c
 AOm/p687SS3V8yJaBN0EsMB/JgHQx/0NjAVd0Jjxl0ie7elcTgcb

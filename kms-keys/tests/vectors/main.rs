@@ -17,3 +17,4 @@ mod documents;
 mod ecdsa;
 mod ed25519;
 mod eip2335;
+mod encrypted_documents;
