@@ -9,7 +9,7 @@ const MOST_SCRYPT_MEMORY: u64 = 512 << 20;
 const MOST_SCRYPT_WORK: u64 = 1 << 30;
 const MOST_R: u64 = 64;
 const MOST_P: u64 = 16;
-/// About ten seconds.
+/// About half a minute.
 const MOST_ROUNDS: u64 = 20_000_000;
 
 /// A key derivation whose cost was found bearable.

@@ -51,7 +51,7 @@ impl SecretKey {
 
     /// The key as a PKCS#8 document in PEM text (`-----BEGIN ENCRYPTED PRIVATE KEY-----`), encrypted
     /// under `passphrase`, whose bytes are taken as they are: PBES2 of RFC 8018 with scrypt (n = 16384, r
-    /// = 8, p = 5) and AES-256-CBC, which OpenSSL 3 reads. Takes 16 MiB and some tenth of a second. Salt
+    /// = 8, p = 5) and AES-256-CBC, which OpenSSL 3 reads. Takes 16 MiB and about a tenth of a second. Salt
     /// and initial block are random. The caller wipes its own copy of the passphrase.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl SecretKey {
     /// The key in an encrypted PKCS#8 document in PEM text, under the passphrase with which it was
     /// encrypted: PBES2 with PBKDF2-HMAC-SHA256 or scrypt, and AES-128-CBC or AES-256-CBC, as OpenSSL
     /// writes since version 1.1. The cost that the document asks for is bounded before anything is
-    /// derived: scrypt may ask for 512 MiB and a few seconds, PBKDF2 for 20 million rounds. The caller
+    /// derived: scrypt may ask for 512 MiB and a few seconds, PBKDF2 for half a minute. The caller
     /// wipes its own copies.
     ///
     /// The document has no checksum: a wrong passphrase is told by what comes out, which is no document.

@@ -105,7 +105,7 @@ impl Mnemonic {
 
     /// The seed of 64 bytes that these words and a passphrase give; every passphrase gives another,
     /// and none is wrong. The passphrase, often empty, is UTF-8 text and is normalised (NFKD) as BIP-39
-    /// says. Takes about a millisecond (2048 rounds of PBKDF2). The caller wipes its own copy.
+    /// says. Takes some milliseconds (2048 rounds of PBKDF2). The caller wipes its own copy.
     ///
     /// # Errors
     /// [`MnemonicError::PassphraseNotUtf8`].

@@ -19,7 +19,7 @@ const BYTES_32: &str = "32 bytes in hexadecimal";
 
 impl Eip2335Keystore {
     /// Reads a keystore of at most 64 KiB. Its cost is bounded here: scrypt may ask for 512 MiB and a few
-    /// seconds, PBKDF2 for 20 million rounds. Fields that EIP-2335 does not know are ignored.
+    /// seconds, PBKDF2 for half a minute. Fields that EIP-2335 does not know are ignored.
     ///
     /// # Errors
     /// [`Eip2335Error::TooLarge`], [`Eip2335Error::Malformed`], [`Eip2335Error::Missing`],

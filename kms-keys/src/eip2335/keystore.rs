@@ -15,8 +15,8 @@ use crate::{Bls12381PublicKey, Bls12381SecretKey, DerivationPath};
 pub enum Eip2335Kdf {
     /// scrypt with n = 262144, r = 8 and p = 1, which takes 256 MiB and most of a second.
     Scrypt,
-    /// PBKDF2 with HMAC-SHA256 and 262144 rounds, which takes a tenth of a second and no memory: as
-    /// much easier for whoever guesses.
+    /// PBKDF2 with HMAC-SHA256 and 262144 rounds, which takes about half a second and no memory: much
+    /// easier for whoever guesses on many cores.
     Pbkdf2,
 }
 
@@ -94,8 +94,8 @@ impl Eip2335Keystore {
     }
 
     /// The key, under the password with which it was encrypted. Nothing is decrypted before the checksum
-    /// is found right, and a public key in the document must be the key's. Takes up to some seconds
-    /// and [`Eip2335Keystore::memory_bytes`], as the document says. The caller wipes its own copy of the
+    /// is found right, and a public key in the document must be the key's. Takes up to half a
+    /// minute and [`Eip2335Keystore::memory_bytes`], as the document says. The caller wipes its own copy of the
     /// password.
     ///
     /// # Errors
