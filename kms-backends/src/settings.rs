@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use kms_backend::{Backend, BackendError, BackendSettings, Capabilities, OpenContext, async_trait};
+use kms_backend::{
+    Backend, BackendError, BackendSettings, Capabilities, IfMissing, OpenContext, async_trait,
+};
 use serde::Deserialize;
 
 /// The settings section of a backend: `type` says which one, the other fields are that backend's
@@ -27,6 +29,15 @@ impl BackendSettings for AnyBackend {
             Self::Keystore(settings) => settings.capabilities(),
             #[cfg(feature = "preload")]
             Self::Preload(settings) => settings.capabilities(),
+        }
+    }
+
+    fn if_missing(&self) -> IfMissing {
+        match self {
+            #[cfg(feature = "keystore")]
+            Self::Keystore(settings) => settings.if_missing(),
+            #[cfg(feature = "preload")]
+            Self::Preload(settings) => settings.if_missing(),
         }
     }
 
@@ -58,7 +69,7 @@ mod tests {
         let backend: AnyBackend = serde_json::from_str(r#"{"type": "preload"}"#).unwrap();
         assert_eq!(backend, AnyBackend::Preload(kms_backend_preload::PreloadSettings {}));
         let backend: AnyBackend = serde_json::from_str(
-            r#"{"type": "keystore", "path": "x", "unlock": {"passphrase_env": "P"}}"#,
+            r#"{"type": "keystore", "path": "x", "unlock": {"passphrase": {"env": "P"}}}"#,
         )
         .unwrap();
         assert!(matches!(&backend, AnyBackend::Keystore(settings) if !settings.create));

@@ -6,12 +6,15 @@ use std::path::Path;
 use std::str::FromStr;
 
 use kms_backend::{
-    BackendSettings, Callers, Capabilities, IfMissing, KeySpec, Operation, SourceUse,
+    BackendSettings, Callers, Capabilities, Derivation, IfMissing, KeySpec, Operation, SourceUse,
 };
-use kms_keys::{KeyId, KeyType, PublicKey, SigningScheme};
+use kms_keys::{DerivationPath, KeyId, KeyType, PublicKey, SigningScheme};
 use kms_secrets::{SecretSource, looks_like_secret};
 
-use crate::{DeclaredKey, KeySection, KmsSection, KmsSettings, SettingsError, SettingsProblem};
+use crate::{
+    DeclaredKey, DerivationSection, KeySection, KmsSection, KmsSettings, SettingsError,
+    SettingsProblem,
+};
 
 impl<B: BackendSettings> KmsSection<B> {
     /// Checks the section. Touches nothing. Relative paths are taken from `base_dir`; `callers` are
@@ -30,15 +33,18 @@ impl<B: BackendSettings> KmsSection<B> {
         for (field, problem) in self.limits.problems() {
             problems.add(format!("kms.limits.{field}"), problem);
         }
-        let capabilities: BTreeMap<&str, Capabilities> =
-            self.backends.iter().map(|(name, b)| (name.as_str(), b.capabilities())).collect();
+        let backends = self.backends.iter().map(|(name, settings)| {
+            let (capabilities, if_missing) = (settings.capabilities(), settings.if_missing());
+            (name.as_str(), DeclaredBackend { capabilities, if_missing })
+        });
+        let backends: BTreeMap<&str, DeclaredBackend> = backends.collect();
 
         let mut keys = Vec::new();
         let mut first_use = BTreeMap::new();
         for (index, section) in self.keys.unwrap_or_default().into_iter().enumerate() {
             let mut key =
                 KeyCheck { path: format!("kms.keys[{index}]"), id: None, problems: &mut problems };
-            let checked = key.check::<Id>(section, &capabilities, base_dir);
+            let checked = key.check::<Id>(section, &backends, base_dir);
             if let Some(id) = &key.id {
                 let first = *first_use.entry(id.clone()).or_insert(index);
                 if first != index {
@@ -62,6 +68,18 @@ struct Problems(Vec<SettingsProblem>);
 impl Problems {
     fn add(&mut self, field: impl Into<String>, problem: impl Into<String>) {
         self.0.push(SettingsProblem { field: field.into(), key: None, problem: problem.into() });
+    }
+}
+
+/// What a backend's settings say of it.
+struct DeclaredBackend {
+    capabilities: Capabilities,
+    if_missing: IfMissing,
+}
+
+impl DeclaredBackend {
+    fn can(&self, operation: Operation) -> bool {
+        self.capabilities.operations.contains(&operation)
     }
 }
 
@@ -90,7 +108,7 @@ impl KeyCheck<'_> {
     fn check<Id: FromStr<Err: Display>>(
         &mut self,
         section: KeySection,
-        backends: &BTreeMap<&str, Capabilities>,
+        backends: &BTreeMap<&str, DeclaredBackend>,
         base_dir: &Path,
     ) -> Option<DeclaredKey> {
         self.id = self.take("id", KeyId::new(&section.id));
@@ -98,14 +116,19 @@ impl KeyCheck<'_> {
         let backend = self.backend(section.backend, backends);
         let callers = self.callers::<Id>(section.callers);
         let source = section.source.map(|source| source.relative_to(base_dir));
-        if let Some((name, capabilities)) = &backend {
-            self.source(name, capabilities, source.as_ref());
-            if section.if_missing == IfMissing::Generate
-                && !capabilities.operations.contains(&Operation::Generate)
-            {
+        if let Some((name, can)) = &backend {
+            self.source(name, &can.capabilities, source.as_ref());
+            if section.if_missing == Some(IfMissing::Generate) && !can.can(Operation::Generate) {
                 self.add("if_missing", format!("backend {name} can't generate keys"));
             }
+            if section.derive.is_some() && !can.can(Operation::Derive) {
+                self.add("derive", format!("backend {name} can't derive keys"));
+            }
         }
+        let derivation = match section.derive {
+            Some(derive) => self.derivation(&derive, key_type).map(Some),
+            None => Some(None),
+        };
         let public_key = match (section.public_key, key_type) {
             (Some(hex), Some(key_type)) => {
                 let parsed = PublicKey::from_hex(key_type, &hex);
@@ -118,7 +141,9 @@ impl KeyCheck<'_> {
         let schemes = self.schemes(section.schemes, key_type?, backend.as_ref())?;
 
         let mut spec = KeySpec::new(self.id.clone()?, key_type?);
-        spec.if_missing = section.if_missing;
+        let by_default = backend.as_ref().map_or(IfMissing::Fail, |(_, can)| can.if_missing);
+        spec.if_missing = section.if_missing.unwrap_or(by_default);
+        spec.derivation = derivation?;
         spec.source = source;
         spec.public_key = public_key?;
         spec.schemes = schemes;
@@ -129,26 +154,39 @@ impl KeyCheck<'_> {
     fn backend<'b>(
         &mut self,
         name: Option<String>,
-        backends: &'b BTreeMap<&str, Capabilities>,
-    ) -> Option<(String, &'b Capabilities)> {
+        backends: &'b BTreeMap<&str, DeclaredBackend>,
+    ) -> Option<(String, &'b DeclaredBackend)> {
         let names = || backends.keys().copied().collect::<Vec<_>>().join(", ");
         let mut all = backends.iter();
         match (name, all.next(), all.next()) {
             (Some(name), ..) => match backends.get(name.as_str()) {
-                Some(capabilities) => Some((name, capabilities)),
+                Some(backend) => Some((name, backend)),
                 None => {
                     let problem = format!("unknown backend; kms.backends has {}", names());
                     self.add("backend", problem);
                     None
                 }
             },
-            (None, Some((name, capabilities)), None) => Some(((*name).to_owned(), capabilities)),
+            (None, Some((name, backend)), None) => Some(((*name).to_owned(), backend)),
             (None, None, _) => None,
             (None, ..) => {
                 self.add("backend", format!("is missing, expected one of {}", names()));
                 None
             }
         }
+    }
+
+    fn derivation(
+        &mut self,
+        section: &DerivationSection,
+        key_type: Option<KeyType>,
+    ) -> Option<Derivation> {
+        let master = self.take("derive.master", KeyId::new(&section.master));
+        let path = self.take("derive.path", section.path.parse::<DerivationPath>());
+        if let (Some(path), Some(key_type)) = (&path, key_type) {
+            self.take("derive.path", path.check(key_type));
+        }
+        Some(Derivation { master: master?, path: path? })
     }
 
     fn source(&mut self, backend: &str, can: &Capabilities, source: Option<&SecretSource>) {
@@ -168,7 +206,7 @@ impl KeyCheck<'_> {
         &mut self,
         schemes: Option<Vec<String>>,
         key_type: KeyType,
-        backend: Option<&(String, &Capabilities)>,
+        backend: Option<&(String, &DeclaredBackend)>,
     ) -> Option<BTreeSet<SigningScheme>> {
         let mut found = BTreeSet::new();
         match schemes {
@@ -184,14 +222,15 @@ impl KeyCheck<'_> {
                 }
             }
         }
-        if let Some((name, capabilities)) = backend
-            && capabilities.schemes(key_type).is_empty()
+        if let Some((name, can)) = backend
+            && can.capabilities.schemes(key_type).is_empty()
         {
             self.add("type", format!("backend {name} holds no {key_type} keys"));
             return None;
         }
         for scheme in &found {
-            let possible = backend.map_or(key_type.schemes(), |(_, can)| can.schemes(key_type));
+            let possible =
+                backend.map_or(key_type.schemes(), |(_, can)| can.capabilities.schemes(key_type));
             if scheme.key_type() != key_type {
                 self.add("schemes", format!("{scheme} is impossible for {key_type} keys"));
             } else if !possible.contains(scheme) {

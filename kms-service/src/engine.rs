@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kms_backend::{Backend, Capabilities};
+use kms_backend::{Backend, Capabilities, IfMissing};
 use kms_keys::KeyId;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinSet;
@@ -42,6 +42,7 @@ pub(crate) struct Engine {
 pub(crate) struct OpenBackend {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) capabilities: Capabilities,
+    pub(crate) if_missing: IfMissing,
 }
 
 /// What has come in behind a request.

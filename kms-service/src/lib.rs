@@ -47,7 +47,7 @@ pub use list::KeyFilter;
 pub use message::{Caller, KmsMessage};
 pub use operators::{NoOperators, Operators, ShippedOperators};
 pub use request::{KeyRequest, SignRequest};
-pub use section::{KeySection, KmsSection};
+pub use section::{DerivationSection, KeySection, KmsSection};
 pub use service::KmsService;
 pub use settings::{DeclaredKey, KmsSettings, SettingsError, SettingsProblem};
 pub use startup::{StartupError, StartupFailure};

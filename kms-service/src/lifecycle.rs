@@ -28,7 +28,7 @@ pub(crate) struct Pending {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum What {
-    Register { key_type: KeyType, if_missing: IfMissing },
+    Register { key_type: KeyType, if_missing: Option<IfMissing> },
     Change(Change),
 }
 

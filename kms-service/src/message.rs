@@ -50,7 +50,7 @@ pub struct KmsMessage {
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, KmsError>>;
 
 pub(crate) enum Request {
-    Register { id: KeyId, key_type: KeyType, if_missing: IfMissing, reply: Reply<KeyInfo> },
+    Register { id: KeyId, key_type: KeyType, if_missing: Option<IfMissing>, reply: Reply<KeyInfo> },
     KeyInfo { id: KeyId, reply: Reply<KeyInfo> },
     List { filter: KeyFilter, page: PageRequest, reply: Reply<KeyPage> },
     Sign(SignOrder, Reply<Signature>),

@@ -15,20 +15,20 @@ use crate::{KmsApi, KmsError};
 pub struct KeyRequest {
     pub(crate) id: String,
     pub(crate) key_type: KeyType,
-    pub(crate) if_missing: IfMissing,
+    pub(crate) if_missing: Option<IfMissing>,
 }
 
 impl KeyRequest {
     /// A key that must be there. An id that is none is refused when the request is made
     /// ([`KmsError::InvalidKeyId`]).
     pub fn new(id: impl Into<String>, key_type: KeyType) -> Self {
-        Self { id: id.into(), key_type, if_missing: IfMissing::Fail }
+        Self { id: id.into(), key_type, if_missing: None }
     }
 
-    /// What to do if there is no such key.
+    /// What to do if there is no such key; unless this is said, what the backend's settings say.
     #[must_use]
     pub fn if_missing(mut self, if_missing: IfMissing) -> Self {
-        self.if_missing = if_missing;
+        self.if_missing = Some(if_missing);
         self
     }
 }

@@ -38,15 +38,26 @@ pub struct KeySection {
     pub backend: Option<String>,
     /// Where its secret comes from.
     pub source: Option<SecretSource>,
-    /// What to do if it is missing: `fail` (the default) or `generate`.
-    #[serde(default)]
-    pub if_missing: IfMissing,
+    /// What to do if it is missing: `fail` or `generate`. Left out: what its backend's settings say.
+    pub if_missing: Option<IfMissing>,
+    /// What it is derived from if it is missing.
+    pub derive: Option<DerivationSection>,
     /// The public key that it must turn out to have, in hex.
     pub public_key: Option<String>,
     /// What it may sign. Left out: its type's default scheme alone.
     pub schemes: Option<Vec<String>>,
     /// Which services may use it. Left out: every service of the node.
     pub callers: Option<Vec<String>>,
+}
+
+/// What a key is derived from, as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DerivationSection {
+    /// The name of a master that the key's backend holds.
+    pub master: String,
+    /// The path from it to the key, for example `m/44'/60'/0'/0/0`.
+    pub path: String,
 }
 
 impl<B> KmsSection<B> {

@@ -73,13 +73,14 @@ pub(crate) async fn start<B: BackendSettings, O: Operators>(
                 Ok(Err(panicked)) => Err(panicked),
                 Err(_) => Err(too_late(limit)),
             };
-            (name, section.capabilities(), opened)
+            (name, section, opened)
         }
     });
-    for (name, capabilities, opened) in join_all(opening).await {
+    for (name, section, opened) in join_all(opening).await {
         match opened {
             Ok(backend) => {
-                backends.insert(name.clone(), OpenBackend { backend, capabilities });
+                let (capabilities, if_missing) = (section.capabilities(), section.if_missing());
+                backends.insert(name.clone(), OpenBackend { backend, capabilities, if_missing });
             }
             Err(cause) => {
                 failures.push(StartupFailure { key: None, backend: name.clone(), cause });

@@ -166,7 +166,7 @@ impl Engine {
         caller: &Caller,
         id: &KeyId,
         key_type: KeyType,
-        if_missing: IfMissing,
+        if_missing: Option<IfMissing>,
     ) -> Result<Registering, KmsError> {
         if self.registry.get(id).is_ok() {
             let entry = self.registry.permitted(caller, id)?.expect_type(key_type)?;
@@ -186,7 +186,7 @@ impl Engine {
             return Err(misconfigured(format!("backend {name} holds no {key_type} keys")));
         }
         let mut spec = KeySpec::new(id.clone(), key_type);
-        spec.if_missing = if_missing;
+        spec.if_missing = if_missing.unwrap_or(open.if_missing);
         let backend = Arc::clone(&open.backend);
         Ok(Registering::New { spec: Box::new(spec), backend_name: name.clone(), backend })
     }

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 const SETTINGS: &str = "\
 kms:
   backends:
-    store: { type: keystore, path: store, unlock: { passphrase_file: passphrase }, create: CREATE }
+    store: { type: keystore, path: store, unlock: { passphrase: { file: passphrase } }, create: CREATE }
   keys:
     - { id: node/identity, type: ed25519, if_missing: generate }
     - { id: node/peer, type: ed25519, if_missing: generate }

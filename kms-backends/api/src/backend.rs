@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    BackendError, Capabilities, Health, KeyInfo, KeyPage, KeySpec, Operation, PageRequest, Signer,
+    BackendError, Capabilities, Health, IfMissing, KeyInfo, KeyPage, KeySpec, Operation,
+    PageRequest, Signer,
 };
 use kms_keys::KeyId;
 
@@ -25,6 +26,11 @@ pub trait BackendSettings: DeserializeOwned + Clone + Debug + Send + Sync + 'sta
     /// out of the environment before any thread starts.
     fn env_names(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// What to do about a missing key whose own settings don't say.
+    fn if_missing(&self) -> IfMissing {
+        IfMissing::Fail
     }
 
     /// Opens the backend.
@@ -60,8 +66,8 @@ impl OpenContext {
 /// lets go when it is dropped.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// Loads the key that `spec` describes, or generates it if it is missing and
-    /// [`KeySpec::if_missing`] says so. Registering the same key again gives the same key; an
+    /// Loads the key that `spec` describes. If it is missing, it is derived where
+    /// [`KeySpec::derivation`] says so, or generated where [`KeySpec::if_missing`] does. Registering the same key again gives the same key; an
     /// answer means that the key survives a power cut.
     ///
     /// # Errors

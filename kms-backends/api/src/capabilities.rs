@@ -43,6 +43,8 @@ pub enum SourceUse {
 pub enum Operation {
     /// Making a key that is missing.
     Generate,
+    /// Deriving a key that is missing from a master secret.
+    Derive,
     /// Making a new version of a key.
     Rotate,
     /// Stopping a key from signing.
@@ -96,6 +98,7 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Generate => "generate",
+            Self::Derive => "derive",
             Self::Rotate => "rotate",
             Self::Disable => "disable",
             Self::Enable => "enable",

@@ -34,4 +34,4 @@ pub use info::{KeyInfo, KeyState};
 pub use page::{KeyPage, PageRequest};
 pub use signer::{LocalSigner, RemoteSigner, Signer};
 pub use software::SoftwareSigner;
-pub use spec::{Callers, IfMissing, KeySpec};
+pub use spec::{Callers, Derivation, IfMissing, KeySpec};

@@ -1,8 +1,9 @@
 //! What is asked of a backend: one key.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use kms_keys::{KeyId, KeyType, PublicKey, SigningScheme};
+use kms_keys::{DerivationPath, KeyId, KeyType, PublicKey, SigningScheme};
 use kms_secrets::SecretSource;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,8 @@ pub struct KeySpec {
     pub if_missing: IfMissing,
     /// Where the key's secret comes from, for backends that have no secrets of their own.
     pub source: Option<SecretSource>,
+    /// What the key is derived from if it is missing, for backends that keep masters.
+    pub derivation: Option<Derivation>,
     /// The public key that the current version must turn out to have.
     pub public_key: Option<PublicKey>,
     /// What the key may sign. Never empty.
@@ -37,6 +40,17 @@ pub enum IfMissing {
     Generate,
 }
 
+/// How a key comes from a master secret that a backend keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Derivation {
+    /// The name of the master.
+    pub master: KeyId,
+    /// The way from it to the key: BIP-32 for secp256k1, SLIP-0010 for Ed25519, EIP-2333 for
+    /// BLS12-381.
+    pub path: DerivationPath,
+}
+
 /// Which services may use a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Callers {
@@ -45,6 +59,12 @@ pub enum Callers {
     Every,
     /// The services with these ids.
     Only(BTreeSet<String>),
+}
+
+impl fmt::Display for Derivation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of master {}", self.path, self.master)
+    }
 }
 
 impl KeySpec {
@@ -57,6 +77,7 @@ impl KeySpec {
             key_type,
             if_missing: IfMissing::Fail,
             source: None,
+            derivation: None,
             public_key: None,
             schemes: BTreeSet::from([key_type.default_scheme()]),
             callers: Callers::Every,

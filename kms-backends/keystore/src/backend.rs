@@ -1,19 +1,18 @@
 //! The store as a backend of the key management service.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use kms_backend::{
-    Backend, BackendError, Failure, Health, IfMissing, KeyInfo, KeyPage, KeySpec, OlderVersion,
-    PageRequest, RegisteredKey, Signer, async_trait,
+    Backend, BackendError, Failure, Health, HealthLevel, IfMissing, KeyInfo, KeyPage, KeySpec,
+    OlderVersion, PageRequest, RegisteredKey, Signer, async_trait,
 };
-use kms_keys::{KeyId, SecretKey};
+use kms_keys::KeyId;
 
 use crate::error::StoreError;
-use crate::format::record::{Record, RecordInfo, RecordState};
+use crate::format::record::Record;
 use crate::signer::StoredSigner;
-use crate::store::{Change, Store};
+use crate::store::{NewKey, Store};
 
 pub(crate) struct Keystore {
     shared: Arc<Shared>,
@@ -45,43 +44,36 @@ impl Keystore {
 
 impl Shared {
     fn register(&self, spec: &KeySpec) -> Result<RegisteredKey, StoreError> {
-        let mut versions = self.store.versions(&spec.id)?;
+        let mut versions = self.store.records(&spec.id)?;
         if versions.is_empty() {
-            if spec.if_missing == IfMissing::Fail {
-                return Err(StoreError::NotFound(spec.id.clone()));
+            match self.make(spec) {
+                // Somebody else has made it meanwhile.
+                Ok(()) | Err(StoreError::AlreadyExists(_)) => {}
+                Err(error) => return Err(error),
             }
-            versions = match self.generate(spec) {
-                // Somebody else has generated it meanwhile.
-                Err(StoreError::AlreadyExists(id)) => self.store.versions(&id)?,
-                generated => vec![generated?],
-            };
+            versions = self.store.records(&spec.id)?;
         }
-        let found = versions.iter().find(|record| record.info.key_type != spec.key_type);
-        if let Some(RecordInfo { id, key_type, .. }) = found.map(|record| &record.info) {
-            let (id, expected, found) = (id.clone(), spec.key_type, *key_type);
+        if let Some(found) = versions.iter().find(|record| record.info.key_type != spec.key_type) {
+            let (id, expected, found) = (spec.id.clone(), spec.key_type, found.info.key_type);
             return Err(StoreError::TypeMismatch { id, expected, found });
+        }
+        if let (Some(expected), Some(newest)) = (&spec.derivation, versions.last())
+            && newest.info.derivation.as_ref() != Some(expected)
+        {
+            let (id, expected) = (spec.id.clone(), expected.clone());
+            let found = newest.info.derivation.clone();
+            return Err(StoreError::OtherDerivation { id, expected, found });
         }
         self.registered(&spec.id, versions)
     }
 
-    fn rotate(&self, id: &KeyId) -> Result<RegisteredKey, StoreError> {
-        let mut versions = self.store.versions(id)?;
-        let newest = versions.last().ok_or_else(|| StoreError::NotFound(id.clone()))?;
-        if let RecordState::PendingDeletion { .. } = newest.info.state {
-            let (state, advice) = PENDING;
-            return Err(StoreError::State { id: id.clone(), state, advice });
+    fn make(&self, spec: &KeySpec) -> Result<(), StoreError> {
+        let new = NewKey::new(spec.id.clone(), spec.key_type);
+        match (&spec.derivation, spec.if_missing) {
+            (Some(derivation), _) => self.store.derive(&new, derivation).map(drop),
+            (None, IfMissing::Generate) => self.store.generate(&[new]).map(drop),
+            (None, IfMissing::Fail) => Err(StoreError::NotFound(spec.id.clone())),
         }
-        let secret = SecretKey::generate(newest.info.key_type).map_err(StoreError::Generate)?;
-        let info = RecordInfo {
-            version: newest.info.version.saturating_add(1),
-            public_key: secret.public_key().to_hex(),
-            created: seconds(SystemTime::now()),
-            ..newest.info.clone()
-        };
-        let record = self.store.seal(info, &secret)?;
-        self.store.commit(&[Change { old: None, new: Some(&record) }])?;
-        versions.push(record);
-        self.registered(id, versions)
     }
 
     /// A key of these versions, the newest last.
@@ -91,67 +83,24 @@ impl Shared {
         mut versions: Vec<Record>,
     ) -> Result<RegisteredKey, StoreError> {
         let newest = versions.pop().ok_or_else(|| StoreError::NotFound(id.clone()))?;
+        let newest = newest.unless_destroyed()?;
         let info = newest.info.key_info(&self.name)?;
-        let signer = |record: Record, public_key| -> Signer {
-            let signer = StoredSigner::new(Arc::clone(&self.store), record, public_key);
-            Signer::Local(Arc::new(signer))
+        let signer = |record: &Record, public_key| -> Result<Signer, StoreError> {
+            let signer = StoredSigner::new(Arc::clone(&self.store), record, public_key)?;
+            Ok(Signer::Local(Arc::new(signer)))
         };
-        let older = versions.into_iter().map(|record| {
-            let (version, info) = (record.info.version, record.info.key_info(&self.name)?);
-            Ok(OlderVersion { version, signer: signer(record, info.public_key) })
+        let in_use = versions.iter().filter(|record| !record.info.flags.retired);
+        let older = in_use.map(|record| {
+            let signer = signer(record, record.info.public_key()?)?;
+            Ok(OlderVersion { version: record.info.version, signer })
         });
         let older = older.collect::<Result<_, StoreError>>()?;
-        let signer = signer(newest, info.public_key.clone());
+        let signer = signer(&newest, info.public_key.clone())?;
         Ok(RegisteredKey::new(info, signer).with_older(older))
     }
 
-    fn generate(&self, spec: &KeySpec) -> Result<Record, StoreError> {
-        let secret = SecretKey::generate(spec.key_type).map_err(StoreError::Generate)?;
-        let info = RecordInfo {
-            id: spec.id.clone(),
-            key_type: spec.key_type,
-            version: 1,
-            public_key: secret.public_key().to_hex(),
-            state: RecordState::Active,
-            created: seconds(SystemTime::now()),
-            labels: BTreeMap::new(),
-        };
-        let record = self.store.seal(info, &secret)?;
-        self.store.commit(&[Change { old: None, new: Some(&record) }])?;
-        Ok(record)
-    }
-
-    /// Changes a key's state, if `next` says that it may be changed.
-    fn set_state(
-        &self,
-        id: &KeyId,
-        next: impl FnOnce(RecordState) -> Result<RecordState, (&'static str, &'static str)>,
-    ) -> Result<KeyInfo, StoreError> {
-        let record =
-            self.store.versions(id)?.pop().ok_or_else(|| StoreError::NotFound(id.clone()))?;
-        let state = next(record.info.state).map_err(|(state, advice)| StoreError::State {
-            id: id.clone(),
-            state,
-            advice,
-        })?;
-        let info = RecordInfo { state, ..record.info.clone() };
-        let changed = self.store.reseal(&record, info)?;
-        self.store.commit(&[Change { old: Some(&record), new: Some(&changed) }])?;
-        changed.info.key_info(&self.name)
-    }
-}
-
-/// What is said of a key whose deletion is scheduled.
-const PENDING: (&str, &str) = ("scheduled for deletion", "cancel the deletion first");
-
-/// A key whose deletion is scheduled stays so until that is cancelled.
-fn unless_pending(
-    state: RecordState,
-    next: RecordState,
-) -> Result<RecordState, (&'static str, &'static str)> {
-    match state {
-        RecordState::PendingDeletion { .. } => Err(PENDING),
-        RecordState::Active | RecordState::Disabled => Ok(next),
+    fn info(&self, changed: Result<crate::StoredKey, StoreError>) -> Result<KeyInfo, StoreError> {
+        changed?.key_info(&self.name)
     }
 }
 
@@ -166,8 +115,8 @@ impl Backend for Keystore {
         let page = page.clone();
         self.blocking(move |shared| {
             let limit = page.limit.max(1);
-            let records = shared.store.page(page.after.as_ref(), limit.saturating_add(1))?;
-            let infos = records.iter().map(|info| info.key_info(&shared.name));
+            let keys = shared.store.page(page.after.as_ref(), limit.saturating_add(1))?;
+            let infos = keys.iter().map(|key| key.key_info(&shared.name));
             let infos = infos.collect::<Result<Vec<_>, _>>()?;
             Ok(KeyPage::collect(&page, &infos))
         })
@@ -175,52 +124,47 @@ impl Backend for Keystore {
     }
 
     async fn health(&self) -> Health {
-        Health::ok()
+        match self.shared.store.failure() {
+            Some(failure) => {
+                Health::new(HealthLevel::Degraded, format!("the last change failed: {failure}"))
+            }
+            None => Health::ok(),
+        }
     }
 
     async fn rotate(&self, id: &KeyId) -> Result<RegisteredKey, BackendError> {
         let id = id.clone();
-        self.blocking(move |shared| shared.rotate(&id)).await
+        self.blocking(move |shared| {
+            shared.store.rotate(&id)?;
+            shared.registered(&id, shared.store.records(&id)?)
+        })
+        .await
     }
 
     async fn disable(&self, id: &KeyId) -> Result<KeyInfo, BackendError> {
         let id = id.clone();
-        self.blocking(move |shared| {
-            shared.set_state(&id, |state| unless_pending(state, RecordState::Disabled))
-        })
-        .await
+        self.blocking(move |shared| shared.info(shared.store.disable(&id))).await
     }
 
     async fn enable(&self, id: &KeyId) -> Result<KeyInfo, BackendError> {
         let id = id.clone();
-        self.blocking(move |shared| {
-            shared.set_state(&id, |state| unless_pending(state, RecordState::Active))
-        })
-        .await
+        self.blocking(move |shared| shared.info(shared.store.enable(&id))).await
     }
 
     async fn schedule_delete(&self, id: &KeyId, wait: Duration) -> Result<KeyInfo, BackendError> {
         let id = id.clone();
-        let not_before = seconds(SystemTime::now()).saturating_add(wait.as_secs());
-        let state = RecordState::PendingDeletion { not_before };
-        self.blocking(move |shared| shared.set_state(&id, |now| unless_pending(now, state))).await
+        self.blocking(move |shared| shared.info(shared.store.schedule_delete(&id, wait))).await
     }
 
     async fn cancel_delete(&self, id: &KeyId) -> Result<KeyInfo, BackendError> {
         let id = id.clone();
-        self.blocking(move |shared| {
-            shared.set_state(&id, |state| match state {
-                RecordState::PendingDeletion { .. } => Ok(RecordState::Disabled),
-                RecordState::Active => Err(("active", "no deletion is scheduled")),
-                RecordState::Disabled => Err(("disabled", "no deletion is scheduled")),
-            })
-        })
-        .await
+        self.blocking(move |shared| shared.info(shared.store.cancel_delete(&id))).await
+    }
+
+    async fn destroy(&self, id: &KeyId) -> Result<(), BackendError> {
+        let id = id.clone();
+        self.blocking(move |shared| shared.store.destroy(&id).map(drop)).await
     }
 
     async fn close(&self) {}
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use kms_backend::{BackendError, Failure};
-use kms_keys::{KeyError, KeyId};
+use kms_backend::{BackendError, Derivation, Failure};
+use kms_keys::{DerivationError, KeyError, KeyId, MnemonicError};
 use thiserror::Error;
 
 use crate::format;
@@ -79,6 +79,12 @@ pub enum StoreError {
         /// The version.
         version: u32,
     },
+    /// A master can't be read, or was changed.
+    #[error("the record of master {id} is damaged")]
+    Master {
+        /// The master's name, as far as it can be read.
+        id: String,
+    },
     /// Every record is whole, but one was taken out, or put back as it was before.
     #[error("records were removed, added or replaced behind the store's back")]
     Records,
@@ -136,6 +142,95 @@ pub enum StoreError {
         /// What can be done instead.
         advice: &'static str,
     },
+    /// No such version of a key.
+    #[error("key {id} has no version {version}")]
+    NoVersion {
+        /// The key's id.
+        id: KeyId,
+        /// The version that was asked for.
+        version: u32,
+    },
+    /// The key's secret is gone for good.
+    #[error("key {0} was destroyed; its id can't be used again")]
+    Destroyed(KeyId),
+    /// The key's deletion is scheduled for later.
+    #[error("key {id} may be destroyed in {seconds} s, not before")]
+    Waiting {
+        /// The key's id.
+        id: KeyId,
+        /// How long it still is, in seconds.
+        seconds: u64,
+    },
+    /// The secret was not made exportable.
+    #[error("{0} was not made exportable, and can't be exported")]
+    NotExportable(KeyId),
+    /// No such master in the store.
+    #[error("there is no master {0} in the store")]
+    MasterNotFound(KeyId),
+    /// There is such a master already.
+    #[error("master {0} is in the store already")]
+    MasterExists(KeyId),
+    /// A key can't be derived as asked.
+    #[error("key {id} can't be derived")]
+    Derivation {
+        /// The key's id.
+        id: KeyId,
+        /// Why not.
+        #[source]
+        cause: DerivationError,
+    },
+    /// A mnemonic's passphrase is no text.
+    #[error("master {id} gives no seed")]
+    Mnemonic {
+        /// The master's name.
+        id: KeyId,
+        /// Why not.
+        #[source]
+        cause: MnemonicError,
+    },
+    /// A stored key was not derived as its settings say.
+    #[error("key {id} is in the store {}, expected one derived by {expected}", derived(found.as_ref()))]
+    OtherDerivation {
+        /// The key's id.
+        id: KeyId,
+        /// How it was to be derived.
+        expected: Derivation,
+        /// How it was derived, if it was.
+        found: Option<Derivation>,
+    },
+    /// There is such an unlocker already.
+    #[error("there is an unlocker called {0:?} already")]
+    UnlockerExists(String),
+    /// No such unlocker.
+    #[error("there is no unlocker called {0:?}")]
+    NoUnlocker(String),
+    /// The only way to open the store can't be taken away.
+    #[error("unlocker {0:?} is the last that opens the store: add another one first")]
+    LastUnlocker(String),
+    /// The header has no place for another unlocker.
+    #[error("the store has {most} unlockers, which is the most there can be")]
+    TooManyUnlockers {
+        /// The most there can be.
+        most: usize,
+    },
+    /// The store was opened for reading alone.
+    #[error("store {} is open for reading alone", path.display())]
+    ReadOnly {
+        /// The store's path.
+        path: PathBuf,
+    },
+    /// A backup has other keys under ids that the store has too.
+    #[error("the backup has other keys than the store under {}", ids(.0))]
+    Conflict(Vec<String>),
+    /// A backup has something in it that can't be proved.
+    #[error("the backup is not whole: {problems} of its secrets can't be proved")]
+    BackupDamaged {
+        /// How many.
+        problems: usize,
+        /// What is wrong with the first.
+        #[source]
+        first: Box<StoreError>,
+    },
     /// A stored key is of another type than asked for.
     #[error("key {id} is in the store as {found}, expected {expected}")]
     TypeMismatch {
@@ -166,12 +261,29 @@ pub enum StoreError {
     Bug(&'static str),
 }
 
+fn derived(found: Option<&Derivation>) -> String {
+    found.map_or("without a derivation".into(), |found| format!("as derived by {found}"))
+}
+
+fn ids(ids: &[String]) -> String {
+    ids.join(", ")
+}
+
 impl From<StoreError> for BackendError {
     fn from(error: StoreError) -> Self {
         let class = match &error {
-            StoreError::Missing { .. } | StoreError::NotFound(_) => Self::NotFound,
-            StoreError::Exists { .. } | StoreError::AlreadyExists(_) => Self::AlreadyExists,
-            StoreError::TypeMismatch { .. } => Self::AlreadyExists,
+            StoreError::Missing { .. }
+            | StoreError::NotFound(_)
+            | StoreError::NoVersion { .. }
+            | StoreError::MasterNotFound(_)
+            | StoreError::NoUnlocker(_) => Self::NotFound,
+            StoreError::Exists { .. }
+            | StoreError::AlreadyExists(_)
+            | StoreError::TypeMismatch { .. }
+            | StoreError::OtherDerivation { .. }
+            | StoreError::MasterExists(_)
+            | StoreError::UnlockerExists(_)
+            | StoreError::Conflict(_) => Self::AlreadyExists,
             StoreError::WrongKey { .. } => Self::WrongSecret,
             StoreError::InUse { .. } | StoreError::Randomness(_) | StoreError::Generate(_) => {
                 Self::Unavailable
@@ -180,8 +292,16 @@ impl From<StoreError> for BackendError {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Denied,
                 _ => Self::Unavailable,
             },
-            StoreError::State { .. } => Self::Denied,
+            StoreError::State { .. }
+            | StoreError::Destroyed(_)
+            | StoreError::Waiting { .. }
+            | StoreError::NotExportable(_)
+            | StoreError::LastUnlocker(_)
+            | StoreError::TooManyUnlockers { .. }
+            | StoreError::ReadOnly { .. } => Self::Denied,
             StoreError::OpenToOthers { .. }
+            | StoreError::Derivation { .. }
+            | StoreError::Mnemonic { .. }
             | StoreError::ShortKeyFile { .. }
             | StoreError::Kdf(_)
             | StoreError::Bug(_) => Self::Misconfigured,
@@ -189,7 +309,9 @@ impl From<StoreError> for BackendError {
             | StoreError::Version { .. }
             | StoreError::Header(_)
             | StoreError::Record { .. }
+            | StoreError::Master { .. }
             | StoreError::Records
+            | StoreError::BackupDamaged { .. }
             | StoreError::WeakKdf { .. }
             | StoreError::CostlyKdf { .. }
             | StoreError::Secret { .. } => Self::Corrupt,

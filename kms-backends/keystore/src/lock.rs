@@ -2,11 +2,17 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use crate::error::StoreError;
+
+/// How long a lock is waited for that may be no more than a look: ten times ten milliseconds.
+const LOOK: Duration = Duration::from_millis(10);
+const LOOKS: usize = 10;
 
 /// The lock on a store, until it is dropped or its process ends. The file stays: taking it away would
 /// let two processes lock two files of one name.
@@ -28,22 +34,57 @@ impl WriterLock {
             .mode(0o600)
             .open(&lock)
             .map_err(io("locked"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                // Who it is, is a courtesy: the answer is the same where it can't be read.
-                let _ = (&file).take(16).read_to_string(&mut pid);
-                let holder = pid.trim().parse().ok();
-                return Err(StoreError::InUse { path: path.into(), holder });
+        // Who only looks whether there is a holder locks the file for a moment.
+        let mut looks = 0;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if looks < LOOKS => {
+                    looks += 1;
+                    thread::sleep(LOOK);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(StoreError::InUse { path: path.into(), holder: pid(&file) });
+                }
+                Err(TryLockError::Error(cause)) => return Err(io("locked")(cause)),
             }
-            Err(TryLockError::Error(cause)) => return Err(io("locked")(cause)),
         }
         file.set_len(0).map_err(io("locked"))?;
         file.rewind().map_err(io("locked"))?;
         writeln!(file, "{}", std::process::id()).map_err(io("locked"))?;
         Ok(Self { _file: file })
     }
+}
+
+/// Who has a store open for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody.
+    Nobody,
+    /// A process, and which one, if that is known.
+    Process(Option<u32>),
+}
+
+/// Who has the store at `path` open for writing. Changes nothing.
+pub fn holder(path: &Path) -> Result<Holder, StoreError> {
+    let lock = lock_path(path);
+    let file = match File::open(&lock) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Holder::Nobody),
+        Err(cause) => return Err(StoreError::Io { path: lock, doing: "read", cause }),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Holder::Nobody),
+        Err(TryLockError::WouldBlock) => Ok(Holder::Process(pid(&file))),
+        Err(TryLockError::Error(cause)) => Err(StoreError::Io { path: lock, doing: "read", cause }),
+    }
+}
+
+/// What the holder wrote into its lock file. A courtesy: the lock is the same where it can't be read.
+fn pid(file: &File) -> Option<u32> {
+    let mut pid = String::new();
+    file.take(16).read_to_string(&mut pid).ok()?;
+    pid.trim().parse().ok()
 }
 
 fn lock_path(path: &Path) -> PathBuf {

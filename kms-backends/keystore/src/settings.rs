@@ -4,18 +4,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kms_backend::{
-    Backend, BackendError, BackendSettings, Capabilities, Failure, OpenContext, Operation,
-    SourceUse, async_trait,
+    Backend, BackendError, BackendSettings, Capabilities, Failure, IfMissing, OpenContext,
+    Operation, SourceUse, async_trait,
 };
-use kms_secrets::{DecodedSecret, Encoding, SecretBytes, SecretSource, SourceError};
-use serde::{Deserialize, Serialize};
+use kms_secrets::{
+    DecodedSecret, Encoding, PassphraseError, PassphraseSource, SecretSource, SourceError,
+};
+use serde::Deserialize;
 
 use crate::backend::Keystore;
 use crate::format::unlocker::UnlockSecret;
 use crate::store::Store;
 
 /// Settings of this backend.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeystoreSettings {
     /// The store's file. A relative path is taken from the folder of the settings.
@@ -26,16 +28,17 @@ pub struct KeystoreSettings {
     /// must not silently give a node new keys.
     #[serde(default)]
     pub create: bool,
+    /// What to do about a missing key whose own settings don't say.
+    #[serde(default)]
+    pub if_missing: IfMissing,
 }
 
 /// Where the secret that opens a store is. Holds no secret.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum UnlockSource {
-    /// A file with the passphrase; a newline at its end doesn't count.
-    PassphraseFile(PathBuf),
-    /// An environment variable with the passphrase.
-    PassphraseEnv(String),
+    /// A passphrase.
+    Passphrase(PassphraseSource),
     /// A key file: at least 32 bytes that nobody can guess, used as they are.
     KeyFile(PathBuf),
 }
@@ -47,21 +50,29 @@ impl BackendSettings for KeystoreSettings {
             SourceUse::Refused,
             [
                 Operation::Generate,
+                Operation::Derive,
                 Operation::Execute,
                 Operation::Rotate,
                 Operation::Disable,
                 Operation::Enable,
                 Operation::ScheduleDelete,
                 Operation::CancelDelete,
+                Operation::Destroy,
             ],
         )
     }
 
     fn env_names(&self) -> Vec<String> {
         match &self.unlock {
-            UnlockSource::PassphraseEnv(name) => vec![name.clone()],
-            _ => Vec::new(),
+            UnlockSource::Passphrase(source) => {
+                source.env_name().map(str::to_owned).into_iter().collect()
+            }
+            UnlockSource::KeyFile(_) => Vec::new(),
         }
+    }
+
+    fn if_missing(&self) -> IfMissing {
+        self.if_missing
     }
 
     async fn open(&self, context: &OpenContext) -> Result<Arc<dyn Backend>, BackendError> {
@@ -87,47 +98,44 @@ impl KeystoreSettings {
 }
 
 impl UnlockSource {
-    /// Reads the secret. Blocks on file I/O.
+    /// Reads the secret; relative paths are taken from `base_dir`. Blocks on files, commands and
+    /// people.
     ///
     /// # Errors
-    /// [`BackendError`], when the file or variable can't be read.
-    fn read(&self, base_dir: &Path) -> Result<UnlockSecret, BackendError> {
+    /// [`BackendError`], when the source can't be read.
+    pub fn read(&self, base_dir: &Path) -> Result<UnlockSecret, BackendError> {
+        const WHAT: &str = "what opens the keystore";
         match self {
-            Self::PassphraseFile(path) => {
-                let content = read(file(base_dir, path))?;
-                let text = content.expose();
-                let text = text.strip_suffix(b"\n").unwrap_or(text);
-                let text = text.strip_suffix(b"\r").unwrap_or(text);
-                Ok(UnlockSecret::Passphrase(SecretBytes::from_slice(text)))
+            Self::Passphrase(source) => {
+                let passphrase = source.clone().relative_to(base_dir).read();
+                passphrase.map(UnlockSecret::Passphrase).map_err(|cause| {
+                    let class = match &cause {
+                        PassphraseError::Source(source) => class_of(source),
+                        PassphraseError::Command { .. } => BackendError::Unavailable,
+                        _ => BackendError::Misconfigured,
+                    };
+                    class(Failure::because(WHAT, cause))
+                })
             }
-            Self::PassphraseEnv(name) => {
+            Self::KeyFile(path) => {
                 let encoding = Some(Encoding::Raw);
-                read(SecretSource::Env { name: name.clone(), encoding })
-                    .map(UnlockSecret::Passphrase)
+                let path = base_dir.join(path);
+                let file = SecretSource::File { path, encoding, group_readable: false };
+                match file.read() {
+                    Ok(DecodedSecret::Bytes(key) | DecodedSecret::Pem { der: key, .. }) => {
+                        Ok(UnlockSecret::KeyFile(key))
+                    }
+                    Err(cause) => Err(class_of(&cause)(Failure::because(WHAT, cause))),
+                }
             }
-            Self::KeyFile(path) => read(file(base_dir, path)).map(UnlockSecret::KeyFile),
         }
     }
 }
 
-fn file(base_dir: &Path, path: &Path) -> SecretSource {
-    SecretSource::File {
-        path: base_dir.join(path),
-        encoding: Some(Encoding::Raw),
-        group_readable: false,
-    }
-}
-
-fn read(source: SecretSource) -> Result<SecretBytes, BackendError> {
-    match source.read() {
-        Ok(DecodedSecret::Bytes(secret) | DecodedSecret::Pem { der: secret, .. }) => Ok(secret),
-        Err(cause) => {
-            let class = match &cause {
-                SourceError::Missing { .. } | SourceError::Unset { .. } => BackendError::NotFound,
-                SourceError::Unreadable { .. } => BackendError::Unavailable,
-                _ => BackendError::Misconfigured,
-            };
-            Err(class(Failure::because("what opens the keystore", cause)))
-        }
+fn class_of(error: &SourceError) -> fn(Failure) -> BackendError {
+    match error {
+        SourceError::Missing { .. } | SourceError::Unset { .. } => BackendError::NotFound,
+        SourceError::Unreadable { .. } => BackendError::Unavailable,
+        _ => BackendError::Misconfigured,
     }
 }

@@ -3,30 +3,40 @@
 use std::sync::{Arc, OnceLock};
 
 use kms_backend::{BackendError, LocalSigner, SoftwareSigner};
-use kms_keys::{Operator, OperatorError, PublicKey, Signature, SigningScheme};
+use kms_keys::{KeyType, Operator, OperatorError, PublicKey, Signature, SigningScheme};
 
-use crate::format::record::Record;
+use crate::error::StoreError;
+use crate::format::record::{self, Record};
 use crate::store::Store;
 
 /// A signer that opens its record when it is first asked. That the record is whole was shown when the
 /// store was opened, so opening ten thousand keys doesn't wait for ten thousand secrets.
 pub(crate) struct StoredSigner {
     store: Arc<Store>,
-    record: Record,
+    /// Name and content of the record, as they are stored: there may be very many of these.
+    name: Box<[u8]>,
+    record: Box<[u8]>,
     public_key: PublicKey,
-    opened: OnceLock<SoftwareSigner>,
+    opened: OnceLock<Box<SoftwareSigner>>,
 }
 
 impl StoredSigner {
-    pub(crate) fn new(store: Arc<Store>, record: Record, public_key: PublicKey) -> Self {
-        Self { store, record, public_key, opened: OnceLock::new() }
+    pub(crate) fn new(
+        store: Arc<Store>,
+        record: &Record,
+        public_key: PublicKey,
+    ) -> Result<Self, StoreError> {
+        let name = record::name(&record.info.id, record.info.version).into();
+        let record = record.to_bytes()?.into();
+        Ok(Self { store, name, record, public_key, opened: OnceLock::new() })
     }
 
     fn opened(&self) -> Result<&SoftwareSigner, BackendError> {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
         }
-        let signer = SoftwareSigner::new(self.store.unseal(&self.record)?);
+        let record = Record::from_bytes(&self.name, &self.record)?;
+        let signer = Box::new(SoftwareSigner::new(self.store.unseal(&record)?));
         Ok(self.opened.get_or_init(|| signer))
     }
 }
@@ -38,6 +48,11 @@ impl LocalSigner for StoredSigner {
 
     fn sign(&self, scheme: SigningScheme, message: &[u8]) -> Result<Signature, BackendError> {
         self.opened()?.sign(scheme, message)
+    }
+
+    fn is_brief(&self) -> bool {
+        // Opening the record costs less than a signature.
+        self.public_key.key_type() != KeyType::Bls12381
     }
 
     fn execute(

@@ -7,9 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use kms_backend::conformance::{self, Fixture, Provisioned};
-use kms_backend::{IfMissing, KeySpec, OpenContext, async_trait};
-use kms_backend_keystore::{KeystoreSettings, UnlockSource};
-use kms_keys::{KeyId, KeyType};
+use kms_backend::{Derivation, IfMissing, KeySpec, OpenContext, async_trait};
+use kms_backend_keystore::{KeystoreSettings, MasterSecret, Store, UnlockSecret, UnlockSource};
+use kms_keys::{KeyId, KeyType, Seed};
+use kms_secrets::SecretBytes;
 use tempfile::TempDir;
 
 /// A store per fixture. The suite opens it again and again, one opener after the other: the key file
@@ -26,6 +27,14 @@ impl OneStore {
         fs::set_permissions(&key_file, Permissions::from_mode(0o600)).unwrap();
         Self { folder }
     }
+
+    /// The store as an operator opens it while no service does.
+    fn store(&self) -> Store {
+        let secret = UnlockSecret::KeyFile(SecretBytes::from_slice(&[7; 32]));
+        let path = self.folder.path().join("store");
+        if path.exists() { Store::open(&path, &secret) } else { Store::create(&path, &secret) }
+            .unwrap()
+    }
 }
 
 #[async_trait]
@@ -37,6 +46,7 @@ impl Fixture for OneStore {
             path: "store".into(),
             unlock: UnlockSource::KeyFile("key".into()),
             create: true,
+            if_missing: IfMissing::Fail,
         }
     }
 
@@ -52,6 +62,25 @@ impl Fixture for OneStore {
 
     fn absent(&self, id: KeyId, key_type: KeyType) -> KeySpec {
         KeySpec::new(id, key_type)
+    }
+
+    async fn allow_deletion(&self, id: &KeyId) {
+        self.store().protect(id, false).unwrap();
+    }
+
+    async fn derivation(&self, key_type: KeyType) -> Option<Derivation> {
+        let master = KeyId::new("conformance/master").unwrap();
+        let store = self.store();
+        if store.masters().unwrap().is_empty() {
+            let seed = Seed::from_bytes(&[9; 64]).unwrap();
+            store.add_master(&master, &MasterSecret::Seed(seed), false).unwrap();
+        }
+        let path = match key_type {
+            KeyType::Ed25519 => "m/44'/0'",
+            KeyType::Bls12381 => "m/12381/3600/0/0",
+            _ => "m/44'/60'/0'/0",
+        };
+        Some(Derivation { master, path: path.parse().unwrap() })
     }
 
     async fn damage(&self, _spec: &KeySpec) -> bool {

@@ -8,22 +8,30 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use kms_backend::IfMissing;
+use kms_backend_keystore::{Store, UnlockSecret};
 use kms_keys::KeyType;
+use kms_secrets::SecretBytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use support::{Folder, text};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
 
-/// A store with one key of each type, and what is in it.
+/// A store with one key of each type, and what is in it. It is a backup of another, since that is the
+/// smallest file: no page of it is free.
 fn filled(folder: &Folder, name: &str) -> Vec<String> {
-    let backend = folder.open(name, true).unwrap();
+    let roomy = format!("{name}.roomy");
+    let backend = folder.open(&roomy, true).unwrap();
     for key_type in KeyType::ALL {
         let id = format!("key/{key_type}");
         folder.register(&*backend, &id, *key_type, IfMissing::Generate).unwrap();
     }
     let content = folder.content(&*backend, None).unwrap();
     assert_eq!(content.len(), KeyType::ALL.len());
+    drop(backend);
+    let secret = UnlockSecret::KeyFile(SecretBytes::from_slice(&[7; 32]));
+    let store = Store::open(&folder.path(&roomy), &secret).unwrap();
+    store.backup(&folder.path(name), &secret).unwrap();
     content
 }
 

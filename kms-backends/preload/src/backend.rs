@@ -30,6 +30,9 @@ impl Preload {
 #[async_trait]
 impl Backend for Preload {
     async fn register(&self, spec: &KeySpec) -> Result<RegisteredKey, BackendError> {
+        if spec.derivation.is_some() {
+            return Err(BackendError::Unsupported(Operation::Derive));
+        }
         let Some(source) = spec.source.clone() else {
             return Err(match spec.if_missing {
                 IfMissing::Generate => BackendError::Unsupported(Operation::Generate),

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use kms_keys::{KeyId, KeyType, PublicKey};
 
-use crate::{BackendSettings, KeySpec, OpenContext};
+use crate::{BackendSettings, Derivation, KeySpec, OpenContext};
 
 /// A backend under test: how to open it, and how to put keys there and damage them.
 #[async_trait]
@@ -23,6 +23,15 @@ pub trait Fixture: Send + Sync + 'static {
 
     /// A spec for a key that isn't there and that must not be generated.
     fn absent(&self, id: KeyId, key_type: KeyType) -> KeySpec;
+
+    /// Takes off whatever keeps a key from being deleted. No backend is open meanwhile.
+    async fn allow_deletion(&self, _id: &KeyId) {}
+
+    /// What keys of this type can be derived from, where the backend can derive any: a master that
+    /// the fixture has put there, and a path. Called before a backend is opened.
+    async fn derivation(&self, _key_type: KeyType) -> Option<Derivation> {
+        None
+    }
 
     /// Damages what is stored for this key so that it can't be loaded any more, and says `true`;
     /// `false` where the tests can't reach it.

@@ -1,10 +1,9 @@
 //! What a backend says it can do to a key, it does, and the key stays changed when the place is opened
 //! again.
 
-use std::time::{Duration, SystemTime};
-
 use kms_keys::{KeyId, KeyType};
 
+use super::deletion::WEEK;
 use super::register::{key_id, register, registered};
 use super::sign::sign;
 use super::{CheckKind, Fixture, Suite, Verdict, chain, ensure, open};
@@ -12,8 +11,6 @@ use crate::{
     Backend, BackendError, BackendSettings, IfMissing, KeyInfo, KeyState, Operation, RegisteredKey,
     Signer,
 };
-
-const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 pub(super) async fn checks<F: Fixture>(suite: &mut Suite<F>) {
     let kind = CheckKind::Lifecycle;
@@ -38,12 +35,6 @@ pub(super) async fn checks<F: Fixture>(suite: &mut Suite<F>) {
     let name = "disabled and enabled";
     if can(Operation::Disable) && can(Operation::Enable) {
         suite.check(kind, name, move |f| async move { is_disabled(&*f, key_type).await }).await;
-    } else {
-        suite.not_applicable(kind, name);
-    }
-    let name = "scheduled for deletion, and not";
-    if can(Operation::ScheduleDelete) && can(Operation::CancelDelete) {
-        suite.check(kind, name, move |f| async move { is_scheduled(&*f, key_type).await }).await;
     } else {
         suite.not_applicable(kind, name);
     }
@@ -104,7 +95,7 @@ async fn versions(key: &RegisteredKey, history: &[KeyInfo; 3]) -> Verdict {
     Ok(())
 }
 
-async fn signs(signer: &Signer, info: &KeyInfo) -> Verdict {
+pub(super) async fn signs(signer: &Signer, info: &KeyInfo) -> Verdict {
     let scheme = info.key_type.default_scheme();
     let signature = sign(signer, scheme, b"version")
         .await
@@ -142,35 +133,6 @@ async fn is_disabled<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
     })
 }
 
-async fn is_scheduled<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
-    let backend = open(fixture).await?;
-    let (provisioned, _) = registered(fixture, &*backend, "lifecycle/deleted", key_type).await?;
-    let id = &provisioned.spec.id;
-    let earliest = SystemTime::now() + WEEK - Duration::from_secs(60);
-    let answer = backend.schedule_delete(id, WEEK).await;
-    let info = answer.map_err(|error| format!("not scheduled: {}", chain(&error)))?;
-    let KeyState::PendingDeletion { not_before } = info.state else {
-        return Err(format!("scheduled for deletion, it is {}", info.state));
-    };
-    ensure(not_before >= earliest, || {
-        "it may be destroyed before the waiting time is over".into()
-    })?;
-    ensure(backend.enable(id).await.is_err(), || "it was enabled all the same".into())?;
-    backend.close().await;
-    drop(backend);
-
-    let backend = open(fixture).await?;
-    let again = register(&*backend, &provisioned).await?;
-    ensure(again.info.state == info.state, || {
-        format!("opened again, a key to be deleted is {}", again.info.state)
-    })?;
-    let answer = backend.cancel_delete(id).await;
-    let info = answer.map_err(|error| format!("not cancelled: {}", chain(&error)))?;
-    ensure(matches!(info.state, KeyState::Active | KeyState::Disabled), || {
-        format!("its deletion cancelled, it is {}", info.state)
-    })
-}
-
 async fn absent<F: Fixture>(fixture: &F) -> Verdict {
     let backend = open(fixture).await?;
     let id: KeyId = key_id("lifecycle/absent")?;
@@ -180,6 +142,7 @@ async fn absent<F: Fixture>(fixture: &F) -> Verdict {
         (Operation::Enable, backend.enable(&id).await.map(drop)),
         (Operation::ScheduleDelete, backend.schedule_delete(&id, WEEK).await.map(drop)),
         (Operation::CancelDelete, backend.cancel_delete(&id).await.map(drop)),
+        (Operation::Destroy, backend.destroy(&id).await),
     ];
     for (operation, answer) in answers {
         match answer {

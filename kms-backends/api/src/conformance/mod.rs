@@ -9,6 +9,8 @@
 //! conformance: 61 run, 4 not applicable: register 18, sign 21, reopen 6, ...
 //! ```
 
+mod deletion;
+mod derive;
 mod fixture;
 mod lifecycle;
 mod list;
@@ -41,6 +43,8 @@ pub async fn run<F: Fixture>(fixture: F, limit: Duration) -> Report {
     reopen::checks(&mut suite).await;
     list::checks(&mut suite).await;
     lifecycle::checks(&mut suite).await;
+    deletion::checks(&mut suite).await;
+    derive::checks(&mut suite).await;
     operations::checks(&mut suite).await;
     suite.report
 }

@@ -77,7 +77,9 @@ async fn call(
         }
         Operation::CancelDelete => backend.cancel_delete(id).await.map(drop),
         Operation::Destroy => backend.destroy(id).await,
-        Operation::Generate | Operation::Execute | Operation::Aggregate => Ok(()),
+        Operation::Generate | Operation::Derive | Operation::Execute | Operation::Aggregate => {
+            Ok(())
+        }
     }
 }
 

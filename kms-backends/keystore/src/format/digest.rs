@@ -17,22 +17,33 @@ impl Digest {
     /// Bytes of a digest as it is stored: the count and the sum, both big-endian.
     pub(crate) const LEN: usize = 40;
 
-    /// Counts in the record called `name`.
-    pub(crate) fn add(&mut self, key: &SecretArray<64>, name: &[u8], record: &[u8]) {
-        self.count = self.count.wrapping_add(1);
+    /// Counts in the record called `name` in the table called `table`.
+    pub(crate) fn add(&mut self, key: &SecretArray<64>, table: &str, name: &[u8], record: &[u8]) {
+        self.join(&Self { count: 1, sum: hash(key, table, name, record) });
+    }
+
+    /// Counts in all that `other` has.
+    pub(crate) fn join(&mut self, other: &Self) {
+        self.count = self.count.wrapping_add(other.count);
         let mut carry = 0;
-        for (digit, hash) in self.sum.iter_mut().zip(hash(key, name, record)).rev() {
-            let [high, low] = (u16::from(*digit) + u16::from(hash) + carry).to_be_bytes();
+        for (digit, more) in self.sum.iter_mut().zip(other.sum).rev() {
+            let [high, low] = (u16::from(*digit) + u16::from(more) + carry).to_be_bytes();
             *digit = low;
             carry = u16::from(high);
         }
     }
 
-    /// Counts out the record called `name`.
-    pub(crate) fn remove(&mut self, key: &SecretArray<64>, name: &[u8], record: &[u8]) {
+    /// Counts out the record called `name` in the table called `table`.
+    pub(crate) fn remove(
+        &mut self,
+        key: &SecretArray<64>,
+        table: &str,
+        name: &[u8],
+        record: &[u8],
+    ) {
         self.count = self.count.wrapping_sub(1);
         let mut borrow = 0;
-        for (digit, hash) in self.sum.iter_mut().zip(hash(key, name, record)).rev() {
+        for (digit, hash) in self.sum.iter_mut().zip(hash(key, table, name, record)).rev() {
             let (less, under) = digit.overflowing_sub(hash);
             let (less, under_again) = less.overflowing_sub(borrow);
             *digit = less;
@@ -54,12 +65,14 @@ impl Digest {
     }
 }
 
-fn hash(key: &SecretArray<64>, name: &[u8], record: &[u8]) -> [u8; 32] {
+fn hash(key: &SecretArray<64>, table: &str, name: &[u8], record: &[u8]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new(key.expose().into());
-    // Where the name ends is told by its length: a name and a record must not be mistaken for
-    // another name and record that are the same bytes together.
-    mac.update(&(name.len() as u64).to_be_bytes());
-    mac.update(name);
+    // Where a part ends is told by its length: parts must not be mistaken for other parts that are
+    // the same bytes together.
+    for part in [table.as_bytes(), name] {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
     mac.update(record);
     mac.finalize().into_bytes().into()
 }
@@ -78,7 +91,7 @@ mod tests {
     fn of<'a>(records: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Digest {
         let mut digest = Digest::default();
         for (name, record) in records {
-            digest.add(&key(), name, record);
+            digest.add(&key(), "records", name, record);
         }
         digest
     }
@@ -89,6 +102,9 @@ mod tests {
         assert_ne!(of([(a, &abc[1..])]), of([(ab, &abc[2..])]));
         assert_ne!(of([(a, ab)]), of([(ab, a)]));
         assert_ne!(of([(a, a)]), of([(a, a), (a, a)]));
+        let mut elsewhere = Digest::default();
+        elsewhere.add(&key(), "masters", a, ab);
+        assert_ne!(elsewhere, of([(a, ab)]));
     }
 
     proptest! {
@@ -102,11 +118,15 @@ mod tests {
             let len = shuffled.len();
             shuffled.rotate_left((order % len as u64) as usize);
             prop_assert_eq!(&all, &of(shuffled.iter().map(|(n, r)| (&n[..], &r[..]))));
+            let (front, back) = records.split_at(len / 2);
+            let mut joined = of(front.iter().map(|(n, r)| (&n[..], &r[..])));
+            joined.join(&of(back.iter().map(|(n, r)| (&n[..], &r[..]))));
+            prop_assert_eq!(&all, &joined);
             prop_assert_eq!(Digest::from_bytes(&all.to_bytes()), Some(all.clone()));
 
             let mut digest = all;
             for (name, record) in &shuffled {
-                digest.remove(&key(), name, record);
+                digest.remove(&key(), "records", name, record);
             }
             prop_assert_eq!(digest, Digest::default());
         }

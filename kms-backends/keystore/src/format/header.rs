@@ -23,7 +23,7 @@ pub(crate) struct Header {
 }
 
 /// The most unlockers that a header may have; each passphrase among them costs a key derivation.
-const MOST_UNLOCKERS: usize = 16;
+pub(crate) const MOST_UNLOCKERS: usize = 16;
 
 #[derive(Deserialize)]
 struct VersionOnly {
@@ -58,21 +58,24 @@ impl Header {
 
     /// The store key, by the first unlocker that `secret` opens.
     pub(crate) fn unlock(&self, secret: &UnlockSecret) -> Result<StoreKey, StoreError> {
-        let mut unlockers = 0;
-        for unlocker in &self.unlockers {
+        self.find(secret).map(|(_, store_key)| store_key)
+    }
+
+    /// Which unlocker `secret` opens, and the store key.
+    pub(crate) fn find(&self, secret: &UnlockSecret) -> Result<(usize, StoreKey), StoreError> {
+        let mut tried = 0;
+        for (at, unlocker) in self.unlockers.iter().enumerate() {
             if let UnlockerKind::Passphrase(kdf) = &unlocker.kind {
                 kdf.check()?;
             }
-            match (&unlocker.kind, secret) {
-                (UnlockerKind::Passphrase(_), UnlockSecret::Passphrase(_))
-                | (UnlockerKind::KeyFile {}, UnlockSecret::KeyFile(_)) => unlockers += 1,
-                _ => continue,
-            }
-            if let Some(store_key) = unlocker.open(secret, &self.store)? {
-                return Ok(store_key);
+            if unlocker.kind.takes(secret) {
+                tried += 1;
+                if let Some(store_key) = unlocker.open(secret, &self.store)? {
+                    return Ok((at, store_key));
+                }
             }
         }
-        Err(StoreError::WrongKey { unlockers })
+        Err(StoreError::WrongKey { unlockers: tried })
     }
 
     /// The hidden part for a store with these records.

@@ -9,13 +9,14 @@ use crate::error::StoreError;
 /// How costly it is to try a passphrase. Kept in the store's header, in clear.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Kdf {
+#[non_exhaustive]
+pub struct Kdf {
     /// Memory in KiB.
-    pub(crate) memory_kib: u32,
+    pub memory_kib: u32,
     /// Passes over it.
-    pub(crate) passes: u32,
+    pub passes: u32,
     /// Lanes.
-    pub(crate) lanes: u32,
+    pub lanes: u32,
     /// 16 random bytes, in hex.
     #[serde(with = "crate::hex")]
     pub(crate) salt: [u8; 16],

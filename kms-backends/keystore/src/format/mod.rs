@@ -4,6 +4,7 @@
 pub(crate) mod digest;
 pub(crate) mod header;
 pub(crate) mod kdf;
+pub(crate) mod master;
 pub(crate) mod record;
 pub(crate) mod seal;
 pub(crate) mod unlocker;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use kms_backend::{KeyInfo, KeyState};
+use kms_backend::{Derivation, KeyInfo, KeyState};
 use kms_keys::{KeyId, KeyType, PublicKey, SecretKey};
 use kms_secrets::SecretBytes;
 use serde::{Deserialize, Serialize};
@@ -12,31 +12,50 @@ use serde::{Deserialize, Serialize};
 use super::seal::{self, StoreKeys};
 use crate::error::StoreError;
 
-/// What may be known of a version of a key. Stored as JSON.
+/// What may be known of a version of a key. Stands in the store as JSON, in clear.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RecordInfo {
+#[non_exhaustive]
+pub struct StoredKey {
     /// The key's name.
-    pub(crate) id: KeyId,
+    pub id: KeyId,
     /// The key's type.
     #[serde(rename = "type")]
-    pub(crate) key_type: KeyType,
+    pub key_type: KeyType,
     /// The version, from 1 on.
-    pub(crate) version: u32,
+    pub version: u32,
     /// The public key of this version, in hex.
-    pub(crate) public_key: String,
-    /// Whether the key may be used.
-    pub(crate) state: RecordState,
+    pub public_key: String,
+    /// Whether the key may be used. Only the newest version's counts.
+    pub state: StoredState,
     /// When this version was made, in seconds since 1970.
-    pub(crate) created: u64,
+    pub created: u64,
     /// What people noted about it.
-    pub(crate) labels: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+    /// The master and path that the key was derived from, if it was.
+    pub derivation: Option<Derivation>,
+    /// What may be done with it.
+    pub flags: KeyFlags,
+}
+
+/// What may be done with a version of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct KeyFlags {
+    /// Whether the secret may be exported. Decided when the key is made; nothing turns it on later.
+    pub exportable: bool,
+    /// Whether the key can't be scheduled for deletion. Only the newest version's counts.
+    pub protected: bool,
+    /// Whether this version, which is not the newest, signs no longer.
+    pub retired: bool,
 }
 
 /// Whether a key may be used, as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum RecordState {
+#[non_exhaustive]
+pub enum StoredState {
     /// It signs.
     Active,
     /// It doesn't sign until it is enabled.
@@ -46,33 +65,45 @@ pub(crate) enum RecordState {
         /// Seconds since 1970.
         not_before: u64,
     },
+    /// Its secret is gone. The record stays, so that the id is never given to another key.
+    Destroyed {
+        /// When, in seconds since 1970.
+        at: u64,
+    },
 }
 
 /// A record as it is in memory: the secret stays sealed until it is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
-    pub(crate) info: RecordInfo,
+    pub(crate) info: StoredKey,
     /// The exact bytes that the secret is bound to.
     clear: Vec<u8>,
     sealed: Vec<u8>,
 }
 
-impl RecordInfo {
+impl StoredKey {
+    /// The public key of this version.
+    ///
+    /// # Errors
+    /// [`StoreError::Record`], if it is none.
+    pub fn public_key(&self) -> Result<PublicKey, StoreError> {
+        PublicKey::from_hex(self.key_type, &self.public_key)
+            .map_err(|_| StoreError::Record { id: self.id.to_string(), version: self.version })
+    }
+
     /// What the service is told of the key.
     pub(crate) fn key_info(&self, backend: &str) -> Result<KeyInfo, StoreError> {
-        let Self { id, key_type, version, public_key, state, created, .. } = self;
-        let public_key = PublicKey::from_hex(*key_type, public_key)
-            .map_err(|_| StoreError::Record { id: id.to_string(), version: *version })?;
-        let mut info = KeyInfo::new(id.clone(), public_key, backend);
-        info.version = *version;
-        info.state = match *state {
-            RecordState::Active => KeyState::Active,
-            RecordState::Disabled => KeyState::Disabled,
-            RecordState::PendingDeletion { not_before } => {
+        let mut info = KeyInfo::new(self.id.clone(), self.public_key()?, backend);
+        info.version = self.version;
+        info.state = match self.state {
+            StoredState::Active => KeyState::Active,
+            // Nothing of a destroyed key is registered; in lists it is what it is: unusable.
+            StoredState::Disabled | StoredState::Destroyed { .. } => KeyState::Disabled,
+            StoredState::PendingDeletion { not_before } => {
                 KeyState::PendingDeletion { not_before: time(not_before) }
             }
         };
-        info.created = Some(time(*created));
+        info.created = Some(time(self.created));
         Ok(info)
     }
 }
@@ -89,45 +120,73 @@ pub(crate) fn name(id: &KeyId, version: u32) -> Vec<u8> {
 impl Record {
     /// Seals `secret` into a record.
     pub(crate) fn seal(
-        info: RecordInfo,
+        info: StoredKey,
         secret: &SecretKey,
         store: &[u8; 16],
         keys: &StoreKeys,
     ) -> Result<Self, StoreError> {
-        let clear = serde_json::to_vec(&info).map_err(|_| StoreError::Bug("a record is JSON"))?;
-        let bound = bound(store, &name(&info.id, info.version), &clear);
-        let sealed = seal::seal(&keys.records, &bound, secret.expose_secret().expose())?;
-        Ok(Self { info, clear, sealed })
+        Self::with_secret(info, secret.expose_secret().expose(), store, keys)
     }
 
-    /// The same secret with other things known of it.
-    pub(crate) fn with_info(
+    /// The same secret with other things known of it, sealed for a store with these keys.
+    pub(crate) fn resealed(
         &self,
-        info: RecordInfo,
+        info: StoredKey,
+        from: (&[u8; 16], &StoreKeys),
+        to: (&[u8; 16], &StoreKeys),
+    ) -> Result<Self, StoreError> {
+        let secret = self.secret_bytes(from.0, from.1)?;
+        Self::with_secret(info, secret.expose(), to.0, to.1)
+    }
+
+    /// This record, if its secret is still there.
+    pub(crate) fn unless_destroyed(self) -> Result<Self, StoreError> {
+        match self.info.state {
+            StoredState::Destroyed { .. } => Err(StoreError::Destroyed(self.info.id)),
+            _ => Ok(self),
+        }
+    }
+
+    /// Proves that a destroyed record holds no secret and is what was written.
+    pub(crate) fn prove_empty(&self, store: &[u8; 16], keys: &StoreKeys) -> Result<(), StoreError> {
+        match self.secret_bytes(store, keys)?.is_empty() {
+            true => Ok(()),
+            false => Err(damaged(&name(&self.info.id, self.info.version))),
+        }
+    }
+
+    /// A record without a secret.
+    pub(crate) fn destroyed(
+        &self,
+        at: u64,
         store: &[u8; 16],
         keys: &StoreKeys,
     ) -> Result<Self, StoreError> {
-        let secret = self.secret_bytes(store, keys)?;
+        let info = StoredKey { state: StoredState::Destroyed { at }, ..self.info.clone() };
+        Self::with_secret(info, &[], store, keys)
+    }
+
+    fn with_secret(
+        info: StoredKey,
+        secret: &[u8],
+        store: &[u8; 16],
+        keys: &StoreKeys,
+    ) -> Result<Self, StoreError> {
         let clear = serde_json::to_vec(&info).map_err(|_| StoreError::Bug("a record is JSON"))?;
         let bound = bound(store, &name(&info.id, info.version), &clear);
-        let sealed = seal::seal(&keys.records, &bound, secret.expose())?;
+        let sealed = seal::seal(&keys.records, &bound, secret)?;
         Ok(Self { info, clear, sealed })
     }
 
-    /// The record as it is stored: the length of the part in clear (4 bytes, big-endian), that part,
-    /// the sealed secret.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, StoreError> {
-        let len = u32::try_from(self.clear.len()).map_err(|_| StoreError::Bug("ids are short"))?;
-        Ok([&len.to_be_bytes()[..], &self.clear, &self.sealed].concat())
+        seal::join(&self.clear, &self.sealed)
     }
 
     /// Reads a record that is stored under `name`. Whether its secret opens is another question.
     pub(crate) fn from_bytes(name: &[u8], bytes: &[u8]) -> Result<Self, StoreError> {
         let damaged = || damaged(name);
-        let (len, rest) = bytes.split_first_chunk().ok_or_else(damaged)?;
-        let len = usize::try_from(u32::from_be_bytes(*len)).map_err(|_| damaged())?;
-        let (clear, sealed) = rest.split_at_checked(len).ok_or_else(damaged)?;
-        let info: RecordInfo = serde_json::from_slice(clear).map_err(|_| damaged())?;
+        let (clear, sealed) = seal::split(bytes).ok_or_else(damaged)?;
+        let info: StoredKey = serde_json::from_slice(clear).map_err(|_| damaged())?;
         if self::name(&info.id, info.version) != name || info.version == 0 {
             return Err(damaged());
         }
@@ -137,7 +196,7 @@ impl Record {
     /// Opens the secret and makes the key of it, which must be the one of the public key.
     pub(crate) fn open(&self, store: &[u8; 16], keys: &StoreKeys) -> Result<SecretKey, StoreError> {
         let secret = self.secret_bytes(store, keys)?;
-        let RecordInfo { id, key_type, version, public_key, .. } = &self.info;
+        let StoredKey { id, key_type, version, public_key, .. } = &self.info;
         let key = SecretKey::from_bytes(*key_type, secret.expose())
             .map_err(|cause| StoreError::Secret { id: id.clone(), cause })?;
         if key.public_key().to_hex() == *public_key {
@@ -148,7 +207,7 @@ impl Record {
     }
 
     fn secret_bytes(&self, store: &[u8; 16], keys: &StoreKeys) -> Result<SecretBytes, StoreError> {
-        let RecordInfo { id, version, .. } = &self.info;
+        let StoredKey { id, version, .. } = &self.info;
         let bound = bound(store, &name(id, *version), &self.clear);
         seal::open(&keys.records, &bound, &self.sealed)
             .ok_or_else(|| StoreError::Record { id: id.to_string(), version: *version })

@@ -92,6 +92,19 @@ pub(crate) fn open(key: &SecretArray<32>, bound: &[u8], sealed: &[u8]) -> Option
     Some(secret)
 }
 
+/// A record as it is stored: the length of the part in clear (4 bytes, big-endian), that part, the
+/// sealed secret.
+pub(crate) fn join(clear: &[u8], sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let len = u32::try_from(clear.len()).map_err(|_| StoreError::Bug("ids are short"))?;
+    Ok([&len.to_be_bytes()[..], clear, sealed].concat())
+}
+
+/// The part in clear and the sealed secret of what [`join`] made.
+pub(crate) fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)
+}
+
 fn cipher(key: &SecretArray<32>) -> XChaCha20Poly1305 {
     XChaCha20Poly1305::new(key.expose().into())
 }

@@ -1,6 +1,8 @@
 //! Unlockers: each holds the store key, sealed under a key of its own. They are added and removed
 //! without touching any record.
 
+use std::collections::BTreeMap;
+
 use hkdf::Hkdf;
 use kms_secrets::{SecretArray, SecretBytes};
 use serde::{Deserialize, Serialize};
@@ -8,16 +10,20 @@ use sha2::Sha256;
 
 use super::kdf::Kdf;
 use super::seal::{self, StoreKey};
+use crate::clock::now;
 use crate::error::StoreError;
 
 /// One way to the store key, as the header has it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Unlocker {
+#[non_exhaustive]
+pub struct Unlocker {
     /// What people call it.
-    pub(crate) name: String,
+    pub name: String,
     /// What it takes.
-    pub(crate) kind: UnlockerKind,
+    pub kind: UnlockerKind,
+    /// When it was added, in seconds since 1970.
+    pub added: u64,
     /// The store key, sealed under what it takes.
     #[serde(with = "crate::hex")]
     pub(crate) sealed: Vec<u8>,
@@ -26,16 +32,25 @@ pub(crate) struct Unlocker {
 /// What an unlocker takes.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum UnlockerKind {
+#[non_exhaustive]
+pub enum UnlockerKind {
     /// A passphrase, made into a key at a cost.
     Passphrase(Kdf),
     /// The content of a file: at least 32 bytes that nobody can guess.
     KeyFile {},
+    /// Somebody else who opens what is sealed, such as an HSM or a cloud service. This version keeps
+    /// and lists such unlockers; it can't use them.
+    External {
+        /// Who it is.
+        provider: String,
+        /// What that provider needs to know, nothing of it secret.
+        parameters: BTreeMap<String, String>,
+    },
 }
 
 /// A secret that opens a store.
 #[derive(Debug)]
-pub(crate) enum UnlockSecret {
+pub enum UnlockSecret {
     /// A passphrase.
     Passphrase(SecretBytes),
     /// The content of a key file, at least 32 bytes.
@@ -56,9 +71,10 @@ impl Unlocker {
         };
         let wrapping = kind.wrapping_key(secret, store)?;
         let wrapping = wrapping.ok_or(StoreError::Bug("the kind is made from the secret"))?;
-        let bound = bound(name, &kind, store)?;
+        let added = now();
+        let bound = bound(name, &kind, added, store)?;
         let sealed = seal::seal(&wrapping, &bound, store_key.expose())?;
-        Ok(Self { name: name.to_owned(), kind, sealed })
+        Ok(Self { name: name.to_owned(), kind, added, sealed })
     }
 
     /// The store key, if `secret` is the one that opens this unlocker.
@@ -70,13 +86,27 @@ impl Unlocker {
         let Some(wrapping) = self.kind.wrapping_key(secret, store)? else {
             return Ok(None);
         };
-        let bound = bound(&self.name, &self.kind, store)?;
+        let bound = bound(&self.name, &self.kind, self.added, store)?;
         let opened = seal::open(&wrapping, &bound, &self.sealed);
         Ok(opened.and_then(|key| SecretArray::from_slice(key.expose())))
     }
 }
 
 impl UnlockerKind {
+    /// Whether this version can open it, given what it takes.
+    pub(crate) fn is_usable(&self) -> bool {
+        !matches!(self, Self::External { .. })
+    }
+
+    /// Whether `secret` is of the kind that it takes.
+    pub(crate) fn takes(&self, secret: &UnlockSecret) -> bool {
+        matches!(
+            (self, secret),
+            (Self::Passphrase(_), UnlockSecret::Passphrase(_))
+                | (Self::KeyFile {}, UnlockSecret::KeyFile(_))
+        )
+    }
+
     /// `None` if this kind takes another secret.
     fn wrapping_key(
         &self,
@@ -100,10 +130,15 @@ impl UnlockerKind {
 }
 
 /// What a sealed store key is bound to: everything about the unlocker that stands in clear.
-fn bound(name: &str, kind: &UnlockerKind, store: &[u8; 16]) -> Result<Vec<u8>, StoreError> {
+fn bound(
+    name: &str,
+    kind: &UnlockerKind,
+    added: u64,
+    store: &[u8; 16],
+) -> Result<Vec<u8>, StoreError> {
     let mut bound = b"kms-keystore v1 unlocker".to_vec();
     bound.extend(store);
-    serde_json::to_writer(&mut bound, &(name, kind))
+    serde_json::to_writer(&mut bound, &(name, kind, added))
         .map_err(|_| StoreError::Bug("an unlocker is JSON"))?;
     Ok(bound)
 }

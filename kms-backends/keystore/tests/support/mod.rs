@@ -51,7 +51,8 @@ impl Folder {
     /// Opens the store called `name` with the key file.
     pub fn open(&self, name: &str, create: bool) -> Result<Arc<dyn Backend>, BackendError> {
         let unlock = UnlockSource::KeyFile("key".into());
-        let settings = KeystoreSettings { path: name.into(), unlock, create };
+        let if_missing = IfMissing::Fail;
+        let settings = KeystoreSettings { path: name.into(), unlock, create, if_missing };
         let context = OpenContext::new("test", self.folder.path());
         self.runtime.block_on(settings.open(&context))
     }

@@ -1,0 +1,109 @@
+//! A key is deleted in two steps, and never comes back as another.
+
+use std::time::{Duration, SystemTime};
+
+use kms_keys::KeyType;
+
+use super::register::{register, registered};
+use super::{CheckKind, Fixture, Provisioned, Suite, Verdict, chain, ensure, open};
+use crate::{BackendSettings, IfMissing, KeyState, Operation};
+
+/// A waiting time that is not over while the suite runs.
+pub(super) const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+pub(super) async fn checks<F: Fixture>(suite: &mut Suite<F>) {
+    let kind = CheckKind::Lifecycle;
+    let capabilities = suite.fixture.settings().capabilities();
+    let can = |operation| capabilities.operations.contains(&operation);
+    let Some(key_type) = capabilities.keys.first().map(|key| key.key_type) else { return };
+    let name = "scheduled for deletion, and not";
+    if can(Operation::ScheduleDelete) && can(Operation::CancelDelete) {
+        suite.check(kind, name, move |f| async move { is_scheduled(&*f, key_type).await }).await;
+    } else {
+        suite.not_applicable(kind, name);
+    }
+    let name = "destroyed when its time has come, and for good";
+    if can(Operation::ScheduleDelete) && can(Operation::Destroy) {
+        suite.check(kind, name, move |f| async move { is_destroyed(&*f, key_type).await }).await;
+    } else {
+        suite.not_applicable(kind, name);
+    }
+}
+
+/// A key that nothing keeps from being deleted.
+async fn deletable<F: Fixture>(
+    fixture: &F,
+    id: &str,
+    key_type: KeyType,
+) -> Result<Provisioned, String> {
+    let backend = open(fixture).await?;
+    let (provisioned, _) = registered(fixture, &*backend, id, key_type).await?;
+    backend.close().await;
+    drop(backend);
+    fixture.allow_deletion(&provisioned.spec.id).await;
+    Ok(provisioned)
+}
+
+async fn is_scheduled<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
+    let provisioned = deletable(fixture, "lifecycle/deleted", key_type).await?;
+    let id = &provisioned.spec.id;
+    let backend = open(fixture).await?;
+    let earliest = SystemTime::now() + WEEK - Duration::from_secs(60);
+    let answer = backend.schedule_delete(id, WEEK).await;
+    let info = answer.map_err(|error| format!("not scheduled: {}", chain(&error)))?;
+    let KeyState::PendingDeletion { not_before } = info.state else {
+        return Err(format!("scheduled for deletion, it is {}", info.state));
+    };
+    ensure(not_before >= earliest, || {
+        "it may be destroyed before the waiting time is over".into()
+    })?;
+    ensure(backend.enable(id).await.is_err(), || "it was enabled all the same".into())?;
+    backend.close().await;
+    drop(backend);
+
+    let backend = open(fixture).await?;
+    let again = register(&*backend, &provisioned).await?;
+    ensure(again.info.state == info.state, || {
+        format!("opened again, a key to be deleted is {}", again.info.state)
+    })?;
+    let answer = backend.cancel_delete(id).await;
+    let info = answer.map_err(|error| format!("not cancelled: {}", chain(&error)))?;
+    ensure(matches!(info.state, KeyState::Active | KeyState::Disabled), || {
+        format!("its deletion cancelled, it is {}", info.state)
+    })
+}
+
+async fn is_destroyed<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
+    let provisioned = deletable(fixture, "lifecycle/destroyed", key_type).await?;
+    let id = &provisioned.spec.id;
+    let backend = open(fixture).await?;
+    ensure(backend.destroy(id).await.is_err(), || {
+        "it was destroyed without having been scheduled for it".into()
+    })?;
+    let scheduled = async |wait| {
+        let answer = backend.schedule_delete(id, wait).await;
+        answer.map_err(|error| format!("not scheduled: {}", chain(&error)))
+    };
+    scheduled(WEEK).await?;
+    ensure(backend.destroy(id).await.is_err(), || {
+        "it was destroyed before its waiting time was over".into()
+    })?;
+    let cancelled = backend.cancel_delete(id).await;
+    cancelled.map_err(|error| format!("not cancelled: {}", chain(&error)))?;
+    scheduled(Duration::ZERO).await?;
+    let destroyed = backend.destroy(id).await;
+    destroyed.map_err(|error| format!("not destroyed: {}", chain(&error)))?;
+
+    let mut spec = provisioned.spec.clone();
+    ensure(backend.register(&spec).await.is_err(), || "destroyed, it is still there".into())?;
+    backend.close().await;
+    drop(backend);
+    let backend = open(fixture).await?;
+    ensure(backend.register(&spec).await.is_err(), || {
+        "opened again, a destroyed key is back".into()
+    })?;
+    spec.if_missing = IfMissing::Generate;
+    ensure(backend.register(&spec).await.is_err(), || {
+        "the id of a destroyed key was given to another".into()
+    })
+}

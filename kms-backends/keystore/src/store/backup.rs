@@ -1,0 +1,256 @@
+//! Copies of a store: a backup under a secret of its own, what is restored from one, and the store
+//! itself written anew.
+//!
+//! A backup is a store like any other. Whoever has its file and its passphrase has every key in it,
+//! those that can't be exported too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use kms_keys::KeyId;
+
+use super::transaction::{Abort, Change};
+use super::{Sealing, Store, Table};
+use crate::error::StoreError;
+use crate::file::{self, HEADER, HIDDEN, META};
+use crate::format::digest::Digest;
+use crate::format::header::Header;
+use crate::format::master::{MasterRecord, StoredMaster};
+use crate::format::record::{self, Record, StoredState};
+use crate::format::seal::random_key;
+use crate::format::unlocker::{UnlockSecret, Unlocker};
+
+/// What restoring a backup into a store would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RestorePlan {
+    /// The keys that are not in the store.
+    pub add: BTreeSet<KeyId>,
+    /// The keys that are in the store already and stay as they are there.
+    pub present: BTreeSet<KeyId>,
+    /// The keys that were destroyed in the store and would come back.
+    pub revive: BTreeSet<KeyId>,
+    /// The masters that are not in the store.
+    pub masters: BTreeSet<KeyId>,
+}
+
+type Entries = Vec<(Table, Vec<u8>, Vec<u8>)>;
+
+impl Store {
+    /// Writes everything in the store to a new store at `path` that `secret` opens: every version,
+    /// state, flag and master. Gives how many records it has. Blocks for the key derivation too.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Exists`], if there is a file at `path`.
+    pub fn backup(&self, path: &Path, secret: &UnlockSecret) -> Result<u64, StoreError> {
+        if path.symlink_metadata().is_ok() {
+            return Err(StoreError::Exists { path: path.into() });
+        }
+        let store_key = random_key()?;
+        let mut header = Header::fresh()?;
+        let unlocker = Unlocker::new(super::unlock::FIRST, secret, &header.store, &store_key)?;
+        header.unlockers.push(unlocker);
+        let sealing = Sealing::new(header, &store_key)?;
+
+        let from = (self.id(), self.keys());
+        let to = (&sealing.header.store, &sealing.keys);
+        let mut digest = Digest::default();
+        let mut resealed = Entries::new();
+        for (table, name, bytes) in self.entries()? {
+            let bytes = match table {
+                Table::Records => {
+                    let record = Record::from_bytes(&name, &bytes)?;
+                    record.resealed(record.info.clone(), from, to)?.to_bytes()?
+                }
+                Table::Masters => {
+                    MasterRecord::from_bytes(&name, &bytes)?.resealed(from, to)?.to_bytes()?
+                }
+            };
+            digest.add(&sealing.keys.digest, table.as_str(), &name, &bytes);
+            resealed.push((table, name, bytes));
+        }
+        let hidden = Header::seal(&sealing.bytes, &sealing.keys, &digest)?;
+        file::create_whole(path, |database| {
+            write_all(database, &sealing.bytes, &hidden, &resealed)
+        })?;
+        Ok(resealed.len() as u64)
+    }
+
+    /// What restoring `backup` into this store would do. Every secret of the backup is opened and
+    /// proved to be the one of its public key; `seen` is told after each.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::BackupDamaged`]; [`StoreError::Conflict`], if there are other keys
+    /// here under ids of the backup.
+    pub fn plan_restore(
+        &self,
+        backup: &Self,
+        seen: impl FnMut(),
+    ) -> Result<RestorePlan, StoreError> {
+        let mut problems = backup.verify(seen)?.problems.into_iter();
+        if let Some(first) = problems.next() {
+            let (problems, first) = (1 + problems.len(), Box::new(first));
+            return Err(StoreError::BackupDamaged { problems, first });
+        }
+        let mut plan = RestorePlan::default();
+        let mut conflicts = BTreeSet::new();
+        for (id, versions) in backup.all_records()? {
+            let here = self.records(&id)?;
+            let clash = |theirs: &Record| {
+                let same = here.iter().find(|ours| ours.info.version == theirs.info.version);
+                same.is_some_and(|ours| ours.info.public_key != theirs.info.public_key)
+            };
+            let is_gone = |records: &[Record]| {
+                let newest = records.last().map(|record| record.info.state);
+                matches!(newest, Some(StoredState::Destroyed { .. }))
+            };
+            if here.is_empty() {
+                plan.add.insert(id);
+            } else if versions.iter().any(clash) || versions.len() > here.len() {
+                conflicts.insert(id.to_string());
+            } else if is_gone(&here) && !is_gone(&versions) {
+                plan.revive.insert(id);
+            } else {
+                plan.present.insert(id);
+            }
+        }
+        let here: BTreeMap<_, _> = self.masters()?.into_iter().map(|m| (m.id.clone(), m)).collect();
+        for master in backup.masters()? {
+            match here.get(&master.id) {
+                None => drop(plan.masters.insert(master.id)),
+                Some(ours) => {
+                    if !self.same_master(backup, ours, &master)? {
+                        conflicts.insert(master.id.to_string());
+                    }
+                }
+            }
+        }
+        if conflicts.is_empty() {
+            Ok(plan)
+        } else {
+            Err(StoreError::Conflict(conflicts.into_iter().collect()))
+        }
+    }
+
+    /// Does what [`Store::plan_restore`] said, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn restore(&self, backup: &Self, plan: &RestorePlan) -> Result<(), StoreError> {
+        let (from, to) = ((backup.id(), backup.keys()), (self.id(), self.keys()));
+        let mut changes: Vec<(Table, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>)> = Vec::new();
+        for (id, versions) in backup.all_records()? {
+            let revives = plan.revive.contains(&id);
+            if !revives && !plan.add.contains(&id) {
+                continue;
+            }
+            let mut here = BTreeMap::new();
+            for record in self.records(&id)? {
+                let name = record::name(&id, record.info.version);
+                here.insert(name, record.to_bytes()?);
+            }
+            for record in versions {
+                let name = record::name(&id, record.info.version);
+                let new = record.resealed(record.info.clone(), from, to)?.to_bytes()?;
+                let old = here.remove(&name);
+                changes.push((Table::Records, name, old, Some(new)));
+            }
+            // Versions that are newer than the backup were destroyed with the others: they stay so
+            // no longer than their key.
+            changes.extend(
+                here.into_iter().map(|(name, old)| (Table::Records, name, Some(old), None)),
+            );
+        }
+        for id in &plan.masters {
+            let new = backup.master(id)?.resealed(from, to)?.to_bytes()?;
+            changes.push((Table::Masters, id.as_str().as_bytes().to_vec(), None, Some(new)));
+        }
+        self.transact(|transaction| {
+            for (table, name, old, new) in &changes {
+                let (old, new) = (old.as_deref(), new.as_deref());
+                transaction.change(&Change { table: *table, name, old, new })?;
+            }
+            Ok::<_, Abort>(())
+        })
+        .map_err(|failed| failed.or("the plan was made from what is in the store"))
+    }
+
+    /// Writes the whole store into a new file that takes the old one's place, which is overwritten:
+    /// what was sealed for good before, under keys that are gone, is in no part of the file any more.
+    /// On disks and file systems that never write in place, old blocks may survive all the same.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the store is as it was before.
+    pub fn rewrite(&mut self) -> Result<(), StoreError> {
+        if self.lock.is_none() {
+            return Err(StoreError::ReadOnly { path: self.path() });
+        }
+        let entries = self.entries()?;
+        let path = self.path();
+        let mut state = self.state();
+        let (header, hidden) = (&self.sealing.bytes, state.committed.bytes.clone());
+        file::replace_whole(&path, |database| write_all(database, header, &hidden, &entries))?;
+        // What is open still is the old file.
+        state.database = None;
+        self.database(&mut state).map(drop)
+    }
+
+    fn entries(&self) -> Result<Entries, StoreError> {
+        let mut entries = Entries::new();
+        self.read(|contents| {
+            for table in Table::ALL {
+                let Ok(()) = contents.each(table, |name, bytes| {
+                    entries.push((table, name.to_vec(), bytes.to_vec()));
+                    Ok::<_, std::convert::Infallible>(())
+                })?;
+            }
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+
+    fn all_records(&self) -> Result<BTreeMap<KeyId, Vec<Record>>, StoreError> {
+        let mut keys: BTreeMap<KeyId, Vec<Record>> = BTreeMap::new();
+        self.read(|contents| {
+            contents.each(Table::Records, |name, bytes| {
+                let record = Record::from_bytes(name, bytes)?;
+                keys.entry(record.info.id.clone()).or_default().push(record);
+                Ok::<_, StoreError>(())
+            })
+        })??;
+        Ok(keys)
+    }
+
+    fn same_master(
+        &self,
+        other: &Self,
+        ours: &StoredMaster,
+        theirs: &StoredMaster,
+    ) -> Result<bool, StoreError> {
+        let here = self.master(&ours.id)?.open(self.id(), self.keys())?;
+        let there = other.master(&theirs.id)?.open(other.id(), other.keys())?;
+        Ok(here.is_same(&there))
+    }
+}
+
+fn write_all(
+    database: &redb::Database,
+    header: &[u8],
+    hidden: &[u8],
+    entries: &Entries,
+) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(HEADER, header)?;
+        meta.insert(HIDDEN, hidden)?;
+        for table in Table::ALL {
+            let mut open = transaction.open_table(table.definition())?;
+            for (_, name, bytes) in entries.iter().filter(|(of, ..)| *of == table) {
+                open.insert(name.as_slice(), bytes.as_slice())?;
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}

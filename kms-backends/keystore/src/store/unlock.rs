@@ -1,0 +1,172 @@
+//! What opens the store: unlockers come and go, and the store key can be replaced.
+
+use super::transaction::{Abort, Change};
+use super::{Sealing, Store, Table};
+use crate::error::StoreError;
+use crate::file::{HEADER, HIDDEN, META};
+use crate::format::digest::Digest;
+use crate::format::header::{Header, MOST_UNLOCKERS};
+use crate::format::master::MasterRecord;
+use crate::format::record::Record;
+use crate::format::seal::{StoreKey, StoreKeys, random_key};
+use crate::format::unlocker::{UnlockSecret, Unlocker};
+
+/// The name of a new store's only unlocker.
+pub(crate) const FIRST: &str = "first";
+
+impl Store {
+    /// Adds an unlocker. `current` is what opens the store now. Blocks for the key derivations.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::WrongKey`], [`StoreError::UnlockerExists`],
+    /// [`StoreError::TooManyUnlockers`].
+    pub fn add_unlocker(
+        &mut self,
+        current: &UnlockSecret,
+        name: &str,
+        secret: &UnlockSecret,
+    ) -> Result<(), StoreError> {
+        let unlockers = self.unlockers();
+        if unlockers.iter().any(|unlocker| unlocker.name == name) {
+            return Err(StoreError::UnlockerExists(name.into()));
+        }
+        if unlockers.len() >= MOST_UNLOCKERS {
+            return Err(StoreError::TooManyUnlockers { most: MOST_UNLOCKERS });
+        }
+        let store_key = self.sealing.header.unlock(current)?;
+        let added = Unlocker::new(name, secret, self.id(), &store_key)?;
+        let mut header = self.sealing.header.clone();
+        header.unlockers.push(added);
+        self.change_header(header)
+    }
+
+    /// Removes an unlocker. Who could open the store with it, and has kept the store key, still can:
+    /// [`Store::rekey`] ends that.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::NoUnlocker`]; [`StoreError::LastUnlocker`] for the only one that
+    /// a passphrase or key file opens.
+    pub fn remove_unlocker(&mut self, name: &str) -> Result<(), StoreError> {
+        let mut header = self.sealing.header.clone();
+        let before = header.unlockers.len();
+        header.unlockers.retain(|unlocker| unlocker.name != name);
+        if header.unlockers.len() == before {
+            return Err(StoreError::NoUnlocker(name.into()));
+        }
+        if !header.unlockers.iter().any(|unlocker| unlocker.kind.is_usable()) {
+            return Err(StoreError::LastUnlocker(name.into()));
+        }
+        self.change_header(header)
+    }
+
+    /// Replaces the unlocker that `current` opens by one that `secret` opens, under the same name.
+    /// Gives the name. Blocks for the key derivations.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::WrongKey`].
+    pub fn change_unlocker(
+        &mut self,
+        current: &UnlockSecret,
+        secret: &UnlockSecret,
+    ) -> Result<String, StoreError> {
+        let (at, store_key) = self.sealing.header.find(current)?;
+        let mut header = self.sealing.header.clone();
+        let unlocker = header.unlockers.get_mut(at).ok_or(StoreError::Bug("it was found there"))?;
+        let name = unlocker.name.clone();
+        *unlocker = Unlocker::new(&name, secret, &self.sealing.header.store, &store_key)?;
+        self.change_header(header)?;
+        Ok(name)
+    }
+
+    /// Seals everything anew under a new store key, which `current` alone opens: what other unlockers
+    /// take is not known here, so they go. Gives their names. Old copies of what was sealed under the
+    /// old key may stay in free parts of the file until [`Store::rewrite`].
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::WrongKey`].
+    pub fn rekey(&mut self, current: &UnlockSecret) -> Result<Vec<String>, StoreError> {
+        let (at, _) = self.sealing.header.find(current)?;
+        let mut header = self.sealing.header.clone();
+        let store_key = random_key()?;
+        let gone = self.unlockers().iter().map(|unlocker| unlocker.name.clone());
+        let mut gone: Vec<_> = gone.collect();
+        let name = gone.remove(at);
+        header.unlockers = vec![Unlocker::new(&name, current, &header.store, &store_key)?];
+        let sealing = Sealing::new(header, &store_key)?;
+        let (id, old) = (*self.id(), self.keys());
+        let resealed = self.transact_under(&sealing.bytes, &sealing.keys, |transaction| {
+            let (from, to) = ((&id, old), (&id, &sealing.keys));
+            transaction.restart_digest();
+            for table in Table::ALL {
+                let entries = transaction.entries(table).map_err(Abort::Database)?;
+                for (name, before) in entries {
+                    let after = match table {
+                        Table::Records => Record::from_bytes(&name, &before)
+                            .and_then(|record| record.resealed(record.info.clone(), from, to))
+                            .and_then(|record| record.to_bytes()),
+                        Table::Masters => MasterRecord::from_bytes(&name, &before)
+                            .and_then(|master| master.resealed(from, to))
+                            .and_then(|master| master.to_bytes()),
+                    };
+                    let after = after.map_err(Abort::Refused)?;
+                    let (name, old, new) = (&name, Some(&before[..]), Some(&after[..]));
+                    transaction.exchange(&Change { table, name, old, new })?;
+                }
+            }
+            Ok(())
+        });
+        resealed.map_err(|failed| failed.or("entries stay as they are in a transaction"))?;
+        self.sealing = sealing;
+        Ok(gone)
+    }
+
+    fn change_header(&mut self, header: Header) -> Result<(), StoreError> {
+        let bytes = header.to_bytes()?;
+        self.transact_under(&bytes, self.keys(), |_| Ok(()))
+            .map_err(|failed| failed.or("nothing is changed but the header"))?;
+        self.sealing.header = header;
+        self.sealing.bytes = bytes;
+        Ok(())
+    }
+}
+
+impl Sealing {
+    pub(super) fn new(header: Header, store_key: &StoreKey) -> Result<Self, StoreError> {
+        let keys = StoreKeys::derive(store_key, &header.store)?;
+        let bytes = header.to_bytes()?;
+        Ok(Self { header, bytes, keys })
+    }
+}
+
+/// What a new store begins with.
+pub(crate) struct NewStore {
+    header: Vec<u8>,
+    hidden: Vec<u8>,
+}
+
+impl NewStore {
+    /// A header that `secret` opens, of an empty store.
+    pub(crate) fn sealed_for(secret: &UnlockSecret) -> Result<Self, StoreError> {
+        let store_key = random_key()?;
+        let mut header = Header::fresh()?;
+        header.unlockers.push(Unlocker::new(FIRST, secret, &header.store, &store_key)?);
+        let sealing = Sealing::new(header, &store_key)?;
+        let hidden = Header::seal(&sealing.bytes, &sealing.keys, &Digest::default())?;
+        Ok(Self { header: sealing.bytes, hidden })
+    }
+
+    /// Writes it in one durable transaction.
+    pub(crate) fn write(&self, database: &redb::Database) -> Result<(), redb::Error> {
+        let transaction = database.begin_write()?;
+        {
+            let mut meta = transaction.open_table(META)?;
+            meta.insert(HEADER, self.header.as_slice())?;
+            meta.insert(HIDDEN, self.hidden.as_slice())?;
+            for table in Table::ALL {
+                transaction.open_table(table.definition())?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+}
