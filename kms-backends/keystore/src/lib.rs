@@ -28,6 +28,7 @@ pub use format::kdf::Kdf;
 pub use format::master::{MasterKind, MasterSecret, StoredMaster};
 pub use format::record::{KeyFlags, StoredKey, StoredState};
 pub use format::unlocker::{UnlockSecret, Unlocker, UnlockerKind};
+pub use format::{inspect_header, inspect_master, inspect_record};
 pub use lock::{Holder, holder};
 pub use settings::{KeystoreSettings, UnlockSource};
 pub use store::{NewKey, RestorePlan, Store, Verified};
