@@ -10,6 +10,10 @@
 
 mod folder;
 mod node;
+mod small_disk;
+mod stores;
 
 pub use folder::{Folder, SETTINGS};
 pub use node::{id, kms_of, message, slots, start, start_kms, stop_kms, verify};
+pub use small_disk::SmallDisk;
+pub use stores::{key_file, open_store, proved};

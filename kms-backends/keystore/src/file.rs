@@ -55,6 +55,9 @@ pub(crate) enum Opened {
 /// What is in a database at one moment.
 pub(crate) struct Contents(ReadTransaction);
 
+/// The part of the header that stands in clear, and the hidden one, where they are there.
+pub(crate) type HeaderParts = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 impl Opened {
     pub(crate) fn contents(&self) -> Result<Contents, redb::Error> {
         Ok(Contents(match self {
@@ -66,7 +69,7 @@ impl Opened {
 
 impl Contents {
     /// The part of the header that stands in clear, and the hidden one.
-    pub(crate) fn header(&self) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), redb::Error> {
+    pub(crate) fn header(&self) -> Result<HeaderParts, redb::Error> {
         let meta = self.0.open_table(META)?;
         let part = |name: &str| -> Result<Option<Vec<u8>>, redb::Error> {
             Ok(meta.get(name)?.map(|part| part.value().to_vec()))
@@ -220,7 +223,7 @@ pub(crate) fn failed(path: &Path, doing: &'static str, error: redb::Error) -> St
         redb::Error::Io(cause) if cause.kind() != io::ErrorKind::InvalidData => {
             StoreError::Io { path: path.into(), doing, cause }
         }
-        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch { .. } => {
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
             StoreError::InUse { path: path.into(), holder: None }
         }
         other => StoreError::Damaged(Box::new(other)),

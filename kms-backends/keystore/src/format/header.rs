@@ -99,3 +99,64 @@ impl Header {
             .ok_or(StoreError::Header("it was changed by somebody without the store's key"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use kms_secrets::SecretBytes;
+
+    use super::*;
+    use crate::format::seal::random_key;
+
+    fn key_file(byte: u8) -> UnlockSecret {
+        UnlockSecret::KeyFile(SecretBytes::from_slice(&[byte; 32]))
+    }
+
+    /// A header with an unlocker of a kind that this version can't use, between two that it can.
+    fn with_external() -> (Header, StoreKey) {
+        let store_key = random_key().unwrap();
+        let mut header = Header::fresh().unwrap();
+        let unlocker = |name: &str, byte| {
+            Unlocker::new(name, &key_file(byte), &header.store, &store_key).unwrap()
+        };
+        let parameters = BTreeMap::from([("key".to_owned(), "alias/node".to_owned())]);
+        let kind = UnlockerKind::External { provider: "aws".into(), parameters };
+        let external = Unlocker { name: "cloud".into(), kind, added: 1, sealed: vec![1; 300] };
+        header.unlockers = vec![unlocker("a", 1), external, unlocker("b", 2)];
+        (header, store_key)
+    }
+
+    #[test]
+    fn unlockers_that_others_open_are_kept_and_passed_over() {
+        let (header, store_key) = with_external();
+        let read = Header::from_bytes(&header.to_bytes().unwrap()).unwrap();
+        assert_eq!(read, header);
+        let (at, found) = read.find(&key_file(2)).unwrap();
+        assert_eq!((at, found.expose()), (2, store_key.expose()));
+        assert!(matches!(read.find(&key_file(3)), Err(StoreError::WrongKey { unlockers: 2 })));
+        assert!(!read.unlockers[1].kind.is_usable());
+    }
+
+    #[test]
+    fn headers_that_are_none_are_refused() {
+        let (header, _) = with_external();
+        let text = String::from_utf8(header.to_bytes().unwrap()).unwrap();
+        for (from, to) in [
+            ("\"version\":1", "\"version\":\"1\""),
+            ("\"store\":\"", "\"store\":\"00"),
+            ("\"key_file\":{}", "\"key_file\":{\"x\":1}"),
+            ("\"unlockers\":[", "\"unlockers\":[],\"x\":["),
+        ] {
+            let changed = text.replacen(from, to, 1);
+            assert_ne!(changed, text);
+            let refused = Header::from_bytes(changed.as_bytes());
+            assert!(matches!(refused, Err(StoreError::Header(_))), "{from}: {refused:?}");
+        }
+        let mut many = header.clone();
+        many.unlockers = vec![header.unlockers[0].clone(); MOST_UNLOCKERS + 1];
+        assert!(Header::from_bytes(&many.to_bytes().unwrap()).is_err());
+        many.unlockers.clear();
+        assert!(Header::from_bytes(&many.to_bytes().unwrap()).is_err());
+    }
+}

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use kms_keys::KeyId;
 
-use super::transaction::{Abort, Change};
+use super::transaction::Change;
 use super::{Sealing, Store, Table};
 use crate::error::StoreError;
 use crate::file::{self, HEADER, HIDDEN, META};
@@ -138,7 +138,7 @@ impl Store {
     /// [`StoreError`].
     pub fn restore(&self, backup: &Self, plan: &RestorePlan) -> Result<(), StoreError> {
         let (from, to) = ((backup.id(), backup.keys()), (self.id(), self.keys()));
-        let mut changes: Vec<(Table, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>)> = Vec::new();
+        let mut changes = Vec::new();
         for (id, versions) in backup.all_records()? {
             let revives = plan.revive.contains(&id);
             if !revives && !plan.add.contains(&id) {
@@ -151,26 +151,30 @@ impl Store {
             }
             for record in versions {
                 let name = record::name(&id, record.info.version);
-                let new = record.resealed(record.info.clone(), from, to)?.to_bytes()?;
+                let new = Some(record.resealed(record.info.clone(), from, to)?.to_bytes()?);
                 let old = here.remove(&name);
-                changes.push((Table::Records, name, old, Some(new)));
+                changes.push(Change { table: Table::Records, name, old, new });
             }
-            // Versions that are newer than the backup were destroyed with the others: they stay so
-            // no longer than their key.
-            changes.extend(
-                here.into_iter().map(|(name, old)| (Table::Records, name, Some(old), None)),
-            );
+            // Versions that are newer than the backup were destroyed with their key, and nothing but
+            // their records is left of them.
+            let newer = here.into_iter();
+            changes.extend(newer.map(|(name, old)| Change {
+                table: Table::Records,
+                name,
+                old: Some(old),
+                new: None,
+            }));
         }
         for id in &plan.masters {
-            let new = backup.master(id)?.resealed(from, to)?.to_bytes()?;
-            changes.push((Table::Masters, id.as_str().as_bytes().to_vec(), None, Some(new)));
+            changes.push(Change {
+                table: Table::Masters,
+                name: id.as_str().as_bytes().to_vec(),
+                old: None,
+                new: Some(backup.master(id)?.resealed(from, to)?.to_bytes()?),
+            });
         }
         self.transact(|transaction| {
-            for (table, name, old, new) in &changes {
-                let (old, new) = (old.as_deref(), new.as_deref());
-                transaction.change(&Change { table: *table, name, old, new })?;
-            }
-            Ok::<_, Abort>(())
+            changes.iter().try_for_each(|change| transaction.change(change))
         })
         .map_err(|failed| failed.or("the plan was made from what is in the store"))
     }

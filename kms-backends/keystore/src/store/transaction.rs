@@ -28,12 +28,15 @@ pub(super) struct Transaction<'t> {
 }
 
 /// A change of an entry: what it was, and what it shall be.
-pub(super) struct Change<'a> {
+pub(super) struct Change {
     pub(super) table: Table,
-    pub(super) name: &'a [u8],
-    pub(super) old: Option<&'a [u8]>,
-    pub(super) new: Option<&'a [u8]>,
+    pub(super) name: Vec<u8>,
+    pub(super) old: Option<Vec<u8>>,
+    pub(super) new: Option<Vec<u8>>,
 }
+
+/// An entry of a table: its name, and what is stored under it.
+pub(super) type Entry = (Vec<u8>, Vec<u8>);
 
 /// Why a transaction isn't committed.
 pub(super) enum Abort {
@@ -67,28 +70,26 @@ impl Table {
 
 impl Transaction<'_> {
     /// Makes a change.
-    pub(super) fn change(&mut self, change: &Change<'_>) -> Result<(), Abort> {
-        let Change { table, name, old, new } = *change;
+    pub(super) fn change(&mut self, change: &Change) -> Result<(), Abort> {
+        let Change { table, name, old, new } = change;
         if let Some(old) = old {
             self.digest.remove(self.digest_key, table.as_str(), name, old);
         }
         if let Some(new) = new {
             self.digest.add(self.digest_key, table.as_str(), name, new);
         }
-        self.put(change)
+        self.put(*table, name, old.as_deref(), new.as_deref())
     }
 
     /// Takes new records in that `digest` has counted already. The error tells which of them.
     pub(super) fn add_counted(
         &mut self,
         digest: &Digest,
-        records: &[(Vec<u8>, Vec<u8>)],
+        records: &[Entry],
     ) -> Result<(), (usize, Abort)> {
         self.digest.join(digest);
         records.iter().enumerate().try_for_each(|(at, (name, new))| {
-            let table = Table::Records;
-            let put = self.put(&Change { table, name, old: None, new: Some(new) });
-            put.map_err(|abort| (at, abort))
+            self.put(Table::Records, name, None, Some(new)).map_err(|abort| (at, abort))
         })
     }
 
@@ -98,15 +99,23 @@ impl Transaction<'_> {
     }
 
     /// Replaces an entry that the digest has not counted.
-    pub(super) fn exchange(&mut self, change: &Change<'_>) -> Result<(), Abort> {
-        if let Some(new) = change.new {
-            self.digest.add(self.digest_key, change.table.as_str(), change.name, new);
-        }
-        self.put(change)
+    pub(super) fn exchange(
+        &mut self,
+        table: Table,
+        (name, old): &Entry,
+        new: &[u8],
+    ) -> Result<(), Abort> {
+        self.digest.add(self.digest_key, table.as_str(), name, new);
+        self.put(table, name, Some(old), Some(new))
     }
 
-    fn put(&mut self, change: &Change<'_>) -> Result<(), Abort> {
-        let Change { table, name, old, new } = *change;
+    fn put(
+        &mut self,
+        table: Table,
+        name: &[u8],
+        old: Option<&[u8]>,
+        new: Option<&[u8]>,
+    ) -> Result<(), Abort> {
         let entries = &mut self.tables[table as usize];
         let before = match new {
             Some(new) => entries.insert(name, new),
@@ -121,7 +130,7 @@ impl Transaction<'_> {
     }
 
     /// Every entry of a table, as it is now.
-    pub(super) fn entries(&self, table: Table) -> Result<Vec<(Vec<u8>, Vec<u8>)>, redb::Error> {
+    pub(super) fn entries(&self, table: Table) -> Result<Vec<Entry>, redb::Error> {
         let mut entries = Vec::new();
         for entry in self.tables[table as usize].iter()? {
             let (name, bytes) = entry?;
@@ -218,14 +227,14 @@ impl Store {
                 .transact(|transaction| {
                     for (old, new) in changes {
                         let Some(record) = new.or(*old) else { continue };
-                        let name = record::name(&record.info.id, record.info.version);
-                        let old = old.map(Record::to_bytes).transpose().map_err(Abort::Refused)?;
-                        let new = new.map(Record::to_bytes).transpose().map_err(Abort::Refused)?;
+                        let bytes = |record: Option<&Record>| {
+                            record.map(Record::to_bytes).transpose().map_err(Abort::Refused)
+                        };
                         transaction.change(&Change {
                             table: Table::Records,
-                            name: &name,
-                            old: old.as_deref(),
-                            new: new.as_deref(),
+                            name: record::name(&record.info.id, record.info.version),
+                            old: bytes(*old)?,
+                            new: bytes(*new)?,
                         })?;
                     }
                     Ok(())
@@ -237,12 +246,11 @@ impl Store {
 
     /// Adds a master.
     pub(super) fn commit_master(&self, master: &MasterRecord) -> Result<(), StoreError> {
-        let bytes = master.to_bytes()?;
         let change = Change {
             table: Table::Masters,
-            name: master.info.id.as_str().as_bytes(),
+            name: master.info.id.as_str().as_bytes().to_vec(),
             old: None,
-            new: Some(&bytes),
+            new: Some(master.to_bytes()?),
         };
         self.transact(|transaction| transaction.change(&change)).map_err(|failed| match failed {
             Failed::Mismatch { .. } => StoreError::MasterExists(master.info.id.clone()),

@@ -1,6 +1,6 @@
 //! What opens the store: unlockers come and go, and the store key can be replaced.
 
-use super::transaction::{Abort, Change};
+use super::transaction::Abort;
 use super::{Sealing, Store, Table};
 use crate::error::StoreError;
 use crate::file::{HEADER, HIDDEN, META};
@@ -99,18 +99,17 @@ impl Store {
             transaction.restart_digest();
             for table in Table::ALL {
                 let entries = transaction.entries(table).map_err(Abort::Database)?;
-                for (name, before) in entries {
+                for entry in entries {
+                    let (name, before) = &entry;
                     let after = match table {
-                        Table::Records => Record::from_bytes(&name, &before)
+                        Table::Records => Record::from_bytes(name, before)
                             .and_then(|record| record.resealed(record.info.clone(), from, to))
                             .and_then(|record| record.to_bytes()),
-                        Table::Masters => MasterRecord::from_bytes(&name, &before)
+                        Table::Masters => MasterRecord::from_bytes(name, before)
                             .and_then(|master| master.resealed(from, to))
                             .and_then(|master| master.to_bytes()),
                     };
-                    let after = after.map_err(Abort::Refused)?;
-                    let (name, old, new) = (&name, Some(&before[..]), Some(&after[..]));
-                    transaction.exchange(&Change { table, name, old, new })?;
+                    transaction.exchange(table, &entry, &after.map_err(Abort::Refused)?)?;
                 }
             }
             Ok(())
