@@ -10,7 +10,7 @@ mod settings;
 
 pub use kms_backend::BackendSettings;
 #[cfg(feature = "keystore")]
-pub use kms_backend_keystore::KeystoreSettings;
+pub use kms_backend_keystore::{KeystoreSettings, UnlockSource};
 #[cfg(feature = "preload")]
 pub use kms_backend_preload::PreloadSettings;
 pub use settings::AnyBackend;

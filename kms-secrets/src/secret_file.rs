@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use thiserror::Error;
 
+use crate::{SecretArray, SecretBytes};
+
 /// What the owner may do with a secret file: read and write. Nobody else may do anything.
 const MODE: u32 = 0o600;
 
@@ -31,6 +33,9 @@ pub enum SecretFileError {
         #[source]
         cause: io::Error,
     },
+    /// The system gave no randomness.
+    #[error("the system's randomness is unavailable")]
+    Randomness(#[source] getrandom::Error),
     /// The file is there and whole, but it is not sure to be there after a power cut, or its content
     /// is still there under its unfinished name too.
     #[error(
@@ -74,6 +79,25 @@ pub fn create(path: &Path, content: &[u8]) -> Result<(), SecretFileError> {
     sync_folder(path).map_err(unsettled)
 }
 
+/// Makes a new secret file at `path` with a passphrase that nobody can guess: 32 random bytes in
+/// hexadecimal, and a newline. As [`create`] does it.
+///
+/// # Errors
+/// As [`create`]; [`SecretFileError::Randomness`].
+pub fn create_passphrase(path: &Path) -> Result<(), SecretFileError> {
+    let random = SecretArray::<32>::try_init_with(|bytes| getrandom::fill(bytes))
+        .map_err(SecretFileError::Randomness)?;
+    let mut text = SecretBytes::with_capacity(2 * 32 + 1);
+    let digits = base16ct::lower::encode(random.expose(), text.buffer_mut()).map(<[u8]>::len);
+    let len = digits.map_err(|error| SecretFileError::Unmade {
+        path: path.into(),
+        cause: io::Error::other(error.to_string()),
+    })?;
+    text.buffer_mut()[len] = b'\n';
+    text.set_len(len + 1);
+    create(path, text.expose())
+}
+
 /// An empty file beside `path`, for this user alone, under a name that nobody has.
 fn create_unfinished(path: &Path) -> io::Result<(File, PathBuf)> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -108,6 +132,23 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+
+    #[test]
+    fn generated_passphrases_are_long_and_differ() {
+        let folder = TempDir::new().unwrap();
+        let made = ["a", "b"].map(|name| {
+            let path = folder.path().join(name);
+            create_passphrase(&path).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, MODE);
+            assert!(matches!(create_passphrase(&path), Err(SecretFileError::Exists { .. })));
+            fs::read_to_string(path).unwrap()
+        });
+        for text in &made {
+            let digits = text.strip_suffix('\n').unwrap();
+            assert!(digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        }
+        assert_ne!(made[0], made[1]);
+    }
 
     fn names(dir: &TempDir) -> Vec<OsString> {
         fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect()

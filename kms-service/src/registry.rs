@@ -16,7 +16,8 @@ use crate::{Caller, KeyFilter, KmsError};
 /// All registered keys of a service, in the order of their ids.
 #[derive(Default)]
 pub(crate) struct Registry {
-    keys: BTreeMap<KeyId, Entry>,
+    /// Boxed: the tree's nodes have room for twice as many entries as they hold.
+    keys: BTreeMap<KeyId, Box<Entry>>,
 }
 
 /// A registered key.
@@ -44,11 +45,15 @@ impl Registry {
     pub(crate) fn admit(&mut self, spec: KeySpec, backend: String, key: RegisteredKey) {
         let RegisteredKey { info, signer, older, .. } = key;
         let gate = Arc::new(Gate::new(info.state));
-        self.keys.insert(spec.id.clone(), Entry { spec, backend, info, signer, older, gate });
+        let entry = Entry { spec, backend, info, signer, older, gate };
+        self.keys.insert(entry.spec.id.clone(), Box::new(entry));
     }
 
     pub(crate) fn get(&self, id: &KeyId) -> Result<&Entry, KmsError> {
-        self.keys.get(id).ok_or_else(|| KmsError::NotFound { id: id.clone(), version: None })
+        self.keys
+            .get(id)
+            .map(|entry| &**entry)
+            .ok_or_else(|| KmsError::NotFound { id: id.clone(), version: None })
     }
 
     /// The key, if `caller` may use it at all, whatever its state.

@@ -9,8 +9,8 @@ use node_example::refusal::ExitCode;
 
 /// Runs a node whose services sign through the key management service.
 ///
-/// Without any option it runs the shipped settings for five slots; their demo keys are made in the
-/// folder node-example-data below the current one.
+/// Without any option it runs the shipped settings for five slots; their keys are generated in an
+/// encrypted store in the folder node-example-data below the current one.
 #[derive(Debug, Parser)]
 #[command(
     version,

@@ -68,11 +68,11 @@ async fn run_node(
 ) -> Result<(), Refusal> {
     let mut told_to_stop = Signals::listen()?;
     if arguments.settings.is_none() {
-        let made = demo::make_missing_secrets(&settings).map_err(|error| {
+        let made = demo::make_missing_passphrases(&settings).map_err(|error| {
             let chain = kms_backend::ErrorChain(&error).to_string();
             Refusal::new(ExitCode::Unavailable, chain)
         })?;
-        output.made_demo_secrets(&made);
+        output.made_demo_passphrases(&made);
     }
     let mut node = RunningNode::new(settings)?;
     let mut done = 0;

@@ -18,7 +18,7 @@ enum Line<'a> {
     Checked {
         keys: Vec<CheckedKey<'a>>,
     },
-    DemoSecrets {
+    DemoPassphrases {
         files: &'a [PathBuf],
     },
     Ready {
@@ -78,27 +78,30 @@ impl Output {
         print(&format!("the settings are right; {} keys would be loaded:", keys.len()));
         for key in keys {
             let source = key.spec.source.as_ref().map(|source| format!(" from {source}"));
+            let derived = key.spec.derivation.as_ref().map(|from| format!(" derived by {from}"));
             print(&format!(
                 "  {:<16} {:<10} {}{}",
                 key.spec.id,
                 key.spec.key_type.as_str(),
                 key.backend,
-                source.unwrap_or_default()
+                source.or(derived).unwrap_or_default()
             ));
         }
     }
 
     /// To standard error in the JSON form: a program that reads the lines wants those of the run.
-    pub(crate) fn made_demo_secrets(&self, files: &[PathBuf]) {
+    pub(crate) fn made_demo_passphrases(&self, files: &[PathBuf]) {
         if files.is_empty() {
             return;
         }
         if self.json {
-            return print_error(&json(&Line::DemoSecrets { files }));
+            return print_error(&json(&Line::DemoPassphrases { files }));
         }
-        print("made demo secrets, for this run and the next ones:");
         for file in files {
-            print(&format!("  {}", file.display()));
+            let file = file.display();
+            print(&format!(
+                "made a passphrase for a new store, for this run and the next ones: {file}"
+            ));
         }
     }
 

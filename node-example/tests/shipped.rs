@@ -11,18 +11,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use kms_secrets::SecretSource;
+use kms_backend::IfMissing;
+use kms_backends::AnyBackend;
 use node_example::settings::{NodeSettings, SHIPPED};
 
 fn parse(text: &str) -> NodeSettings {
     NodeSettings::from_yaml(text, "the shipped settings", Path::new("/base"))
         .unwrap_or_else(|refusal| panic!("{refusal}\n{text}"))
-}
-
-fn proposer_source(settings: &NodeSettings) -> SecretSource {
-    let mut keys = settings.kms.keys().iter();
-    let proposer = keys.find(|key| key.spec.id == settings.proposer.key).unwrap();
-    proposer.spec.source.clone().unwrap()
 }
 
 #[test]
@@ -42,14 +37,16 @@ fn the_file_is_what_is_shipped() {
     assert_eq!(std::fs::read_to_string(path).unwrap(), SHIPPED);
 }
 
+/// A first run makes the store and its keys.
 #[test]
-fn paths_are_relative_to_the_file() {
-    for key in parse(SHIPPED).kms.keys() {
-        let Some(SecretSource::File { path, .. }) = &key.spec.source else {
-            panic!("{} has no file", key.spec.id);
-        };
-        assert!(path.starts_with("/base/node-example-data"), "{}", path.display());
-    }
+fn the_store_and_its_keys_are_made() {
+    let settings = parse(SHIPPED);
+    let [AnyBackend::Keystore(store)] = &settings.kms.backends().values().collect::<Vec<_>>()[..]
+    else {
+        panic!("the shipped settings have another backend");
+    };
+    assert!(store.create);
+    assert!(settings.kms.keys().iter().all(|key| key.spec.if_missing == IfMissing::Generate));
 }
 
 /// They show the defaults, so leaving them out changes nothing.
@@ -79,24 +76,17 @@ fn is_name(text: &str) -> bool {
 fn commented_fields_are_those_that_are_tried() {
     let fields: Vec<_> =
         commented_settings().iter().map(|(_, text)| text.split_once(':').unwrap().0).collect();
-    assert_eq!(fields, ["source", "public_key"]);
+    assert_eq!(fields, ["derive", "public_key"]);
 }
 
 #[test]
-fn the_source_in_a_comment() {
-    let source = commented_settings()[0];
-    let lines = SHIPPED.lines().enumerate().map(|(number, line)| {
-        // It takes the place of the one before it.
-        if number + 1 == source.0 {
-            String::new()
-        } else if number == source.0 {
-            line.replacen("# ", "", 1)
-        } else {
-            line.to_owned()
-        }
-    });
-    let settings = parse(&lines.collect::<Vec<_>>().join("\n"));
-    assert_eq!(proposer_source(&settings).env_name(), Some("PROPOSER_KEY"));
+fn the_derivation_in_a_comment() {
+    let (_, derive) = commented_settings()[0];
+    let settings = parse(&SHIPPED.replacen(&format!("# {derive}"), derive, 1));
+    let derived: Vec<_> =
+        settings.kms.keys().iter().filter_map(|key| key.spec.derivation.as_ref()).collect();
+    assert_eq!(derived.len(), 1);
+    assert_eq!(derived[0].to_string(), "m/44'/60'/0'/0/0 of master words");
 }
 
 /// The pin is cut short for people; a whole one has its place there.

@@ -22,7 +22,7 @@ pub(crate) const HEADER: &str = "header";
 pub(crate) const HIDDEN: &str = "hidden";
 
 /// How much of the file may be kept in memory.
-const CACHE_BYTES: usize = 16 * 1024 * 1024;
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Permission bits that let others than the owner in.
 const OTHERS: u32 = 0o077;

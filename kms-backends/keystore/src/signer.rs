@@ -6,15 +6,14 @@ use kms_backend::{BackendError, LocalSigner, SoftwareSigner};
 use kms_keys::{KeyType, Operator, OperatorError, PublicKey, Signature, SigningScheme};
 
 use crate::error::StoreError;
-use crate::format::record::{self, Record};
+use crate::format::record::Record;
 use crate::store::Store;
 
 /// A signer that opens its record when it is first asked. That the record is whole was shown when the
 /// store was opened, so opening ten thousand keys doesn't wait for ten thousand secrets.
 pub(crate) struct StoredSigner {
     store: Arc<Store>,
-    /// Name and content of the record, as they are stored: there may be very many of these.
-    name: Box<[u8]>,
+    /// The record as it is stored, which takes less room than what it says: there may be very many.
     record: Box<[u8]>,
     public_key: PublicKey,
     opened: OnceLock<Box<SoftwareSigner>>,
@@ -26,16 +25,15 @@ impl StoredSigner {
         record: &Record,
         public_key: PublicKey,
     ) -> Result<Self, StoreError> {
-        let name = record::name(&record.info.id, record.info.version).into();
         let record = record.to_bytes()?.into();
-        Ok(Self { store, name, record, public_key, opened: OnceLock::new() })
+        Ok(Self { store, record, public_key, opened: OnceLock::new() })
     }
 
     fn opened(&self) -> Result<&SoftwareSigner, BackendError> {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
         }
-        let record = Record::from_bytes(&self.name, &self.record)?;
+        let record = Record::read_again(&self.record)?;
         let signer = Box::new(SoftwareSigner::new(self.store.unseal(&record)?));
         Ok(self.opened.get_or_init(|| signer))
     }

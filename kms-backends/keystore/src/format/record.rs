@@ -139,6 +139,14 @@ impl Record {
         Self::with_secret(info, secret.expose(), to.0, to.1)
     }
 
+    /// Reads what [`Record::to_bytes`] gave of a record of this store.
+    pub(crate) fn read_again(bytes: &[u8]) -> Result<Self, StoreError> {
+        let damaged = || StoreError::Bug("a record in memory is what was read from the store");
+        let (clear, sealed) = seal::split(bytes).ok_or_else(damaged)?;
+        let info = serde_json::from_slice(clear).map_err(|_| damaged())?;
+        Ok(Self { info, clear: clear.to_vec(), sealed: sealed.to_vec() })
+    }
+
     /// This record, if its secret is still there.
     pub(crate) fn unless_destroyed(self) -> Result<Self, StoreError> {
         match self.info.state {
