@@ -99,6 +99,25 @@ impl Shared {
         Ok(RegisteredKey::new(info, signer).with_older(older))
     }
 
+    /// Up to `limit` keys from behind `after` on. Destroyed ones are none.
+    fn list(&self, mut after: Option<KeyId>, limit: usize) -> Result<Vec<KeyInfo>, StoreError> {
+        let mut infos = Vec::new();
+        loop {
+            let page = self.store.page(after.as_ref(), limit - infos.len())?;
+            let Some(last) = page.last() else { return Ok(infos) };
+            after = Some(last.id.clone());
+            for key in &page {
+                match key.key_info(&self.name) {
+                    Err(StoreError::Destroyed(_)) => {}
+                    info => infos.push(info?),
+                }
+            }
+            if infos.len() == limit {
+                return Ok(infos);
+            }
+        }
+    }
+
     fn info(&self, changed: Result<crate::StoredKey, StoreError>) -> Result<KeyInfo, StoreError> {
         changed?.key_info(&self.name)
     }
@@ -114,10 +133,7 @@ impl Backend for Keystore {
     async fn list(&self, page: &PageRequest) -> Result<KeyPage, BackendError> {
         let page = page.clone();
         self.blocking(move |shared| {
-            let limit = page.limit.max(1);
-            let keys = shared.store.page(page.after.as_ref(), limit.saturating_add(1))?;
-            let infos = keys.iter().map(|key| key.key_info(&shared.name));
-            let infos = infos.collect::<Result<Vec<_>, _>>()?;
+            let infos = shared.list(page.after.clone(), page.limit.max(1).saturating_add(1))?;
             Ok(KeyPage::collect(&page, &infos))
         })
         .await

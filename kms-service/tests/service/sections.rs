@@ -15,6 +15,26 @@ use serde_json::{Value, json};
 use crate::settings::{check, with_key};
 use crate::support::*;
 
+/// What the backend's settings say of missing keys holds for the keys that say nothing themselves.
+#[test]
+fn a_backend_has_a_default_for_missing_keys() {
+    let key = |id, rest: Value| {
+        let mut key = json!({ "id": id, "type": "ed25519" });
+        key.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        key
+    };
+    let derive = json!({ "derive": { "master": "words", "path": "m/0'" } });
+    let section = json!({
+        "backends": { "store": { "if_missing": "generate" } },
+        "keys": [key("a", json!({})), key("b", json!({ "if_missing": "fail" })), key("c", derive)],
+    });
+    let settings = check(section).unwrap();
+    let said: Vec<_> = settings.keys().iter().map(|key| key.spec.if_missing).collect();
+    assert_eq!(said, [IfMissing::Generate, IfMissing::Fail, IfMissing::Generate]);
+    let derivation = settings.keys()[2].spec.derivation.as_ref().unwrap();
+    assert_eq!(derivation.to_string(), "m/0' of master words");
+}
+
 #[test]
 fn a_good_section_is_read_field_by_field() {
     let public_key = key_of(&id("full"), KeyType::Bls12381, 1).public_key();

@@ -94,6 +94,28 @@ fn a_key_that_cannot_be_is_refused_by_field() {
             }),
             "kms.keys[0].if_missing (key k): backend files can't generate keys",
         ),
+        (
+            json!({
+                "id": "k", "type": "ed25519", "backend": "files", "source": { "env": "X" },
+                "derive": { "master": "m", "path": "m/0'" }
+            }),
+            "kms.keys[0].derive (key k): backend files can't derive keys",
+        ),
+        (
+            json!({
+                "id": "k", "type": "ed25519", "backend": "all",
+                "derive": { "master": "m", "path": "m/44'/0" }
+            }),
+            "kms.keys[0].derive.path (key k): step 2 must be hardened: ed25519 keys have no other \
+             (SLIP-0010)",
+        ),
+        (
+            json!({
+                "id": "k", "type": "ed25519", "backend": "all",
+                "derive": { "master": "a//b", "path": "m/0'" }
+            }),
+            "kms.keys[0].derive.master (key k): empty segment at byte 2 of the key id",
+        ),
     ];
     for (key, expected) in cases {
         assert_eq!(problems(with_key(key)), [expected]);

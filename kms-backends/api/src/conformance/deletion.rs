@@ -6,7 +6,7 @@ use kms_keys::KeyType;
 
 use super::register::{register, registered};
 use super::{CheckKind, Fixture, Provisioned, Suite, Verdict, chain, ensure, open};
-use crate::{BackendSettings, IfMissing, KeyState, Operation};
+use crate::{BackendSettings, IfMissing, KeyState, Operation, PageRequest};
 
 /// A waiting time that is not over while the suite runs.
 pub(super) const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -96,6 +96,9 @@ async fn is_destroyed<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
 
     let mut spec = provisioned.spec.clone();
     ensure(backend.register(&spec).await.is_err(), || "destroyed, it is still there".into())?;
+    let listed = backend.list(&PageRequest::first(1000)).await;
+    let listed = listed.map_err(|error| format!("not listed: {}", chain(&error)))?;
+    ensure(listed.keys.iter().all(|key| key.id != *id), || "destroyed, it is listed still".into())?;
     backend.close().await;
     drop(backend);
     let backend = open(fixture).await?;

@@ -91,14 +91,14 @@ impl StoredKey {
             .map_err(|_| StoreError::Record { id: self.id.to_string(), version: self.version })
     }
 
-    /// What the service is told of the key.
+    /// What the service is told of the key, if it is not destroyed.
     pub(crate) fn key_info(&self, backend: &str) -> Result<KeyInfo, StoreError> {
         let mut info = KeyInfo::new(self.id.clone(), self.public_key()?, backend);
         info.version = self.version;
         info.state = match self.state {
             StoredState::Active => KeyState::Active,
-            // Nothing of a destroyed key is registered; in lists it is what it is: unusable.
-            StoredState::Disabled | StoredState::Destroyed { .. } => KeyState::Disabled,
+            StoredState::Disabled => KeyState::Disabled,
+            StoredState::Destroyed { .. } => return Err(StoreError::Destroyed(self.id.clone())),
             StoredState::PendingDeletion { not_before } => {
                 KeyState::PendingDeletion { not_before: time(not_before) }
             }

@@ -25,6 +25,8 @@ pub struct FakeSettings {
     needs_source: bool,
     /// Whether it holds keys and signs, and can do nothing else.
     plain: bool,
+    /// What it does about keys that are missing, unless they say.
+    if_missing: IfMissing,
     #[serde(skip)]
     pub script: Script,
 }
@@ -45,6 +47,7 @@ impl BackendSettings for FakeSettings {
         let source = if self.needs_source { SourceUse::Required } else { SourceUse::Refused };
         let all = [
             Operation::Generate,
+            Operation::Derive,
             Operation::Rotate,
             Operation::Disable,
             Operation::Enable,
@@ -55,6 +58,10 @@ impl BackendSettings for FakeSettings {
         ];
         let operations = all.into_iter().filter(|_| !self.plain);
         Capabilities::new(keys, source, operations)
+    }
+
+    fn if_missing(&self) -> IfMissing {
+        self.if_missing
     }
 
     async fn open(&self, context: &OpenContext) -> Result<Arc<dyn Backend>, BackendError> {
