@@ -15,6 +15,15 @@ use crate::format::unlocker::{UnlockSecret, Unlocker};
 pub(crate) const FIRST: &str = "first";
 
 impl Store {
+    /// The unlocker that `secret` opens. Blocks for the key derivations.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::WrongKey`].
+    pub fn unlocker(&self, secret: &UnlockSecret) -> Result<&Unlocker, StoreError> {
+        let (at, _) = self.sealing.header.find(secret)?;
+        self.unlockers().get(at).ok_or(StoreError::Bug("it was found there"))
+    }
+
     /// Adds an unlocker. `current` is what opens the store now. Blocks for the key derivations.
     ///
     /// # Errors
