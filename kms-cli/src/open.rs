@@ -14,7 +14,8 @@ use crate::source;
 /// What opens the store: at most one of these.
 #[derive(Debug, Args)]
 pub(crate) struct UnlockOptions {
-    /// A file (0600) with the store's passphrase
+    /// A file (0600) with the store's passphrase; unless another option says what opens the store, the
+    /// one that the variable KMS_PASSPHRASE_FILE names
     #[arg(long, global = true, value_name = "PATH", help_heading = "Store")]
     passphrase_file: Option<PathBuf>,
     /// An environment variable with the store's passphrase
@@ -62,7 +63,10 @@ impl UnlockOptions {
             source::check_place(path)?;
             return Ok(Some(UnlockSource::KeyFile(path.clone())));
         }
-        let (file, env) = (self.passphrase_file.as_deref(), self.passphrase_env.as_deref());
+        let by_default = std::env::var_os("KMS_PASSPHRASE_FILE").map(PathBuf::from);
+        let by_default = by_default.filter(|_| !given.contains(&true));
+        let file = self.passphrase_file.as_deref().or(by_default.as_deref());
+        let env = self.passphrase_env.as_deref();
         let place = source::place(file, env, self.passphrase_command.as_deref())?;
         Ok(place.map(UnlockSource::Passphrase))
     }

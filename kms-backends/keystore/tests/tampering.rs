@@ -81,6 +81,33 @@ fn every_odd_byte_flipped_is_the_same_content_or_an_error() {
     flip_every_other_byte(1);
 }
 
+/// Who only reads opens the file another way.
+#[test]
+fn a_reader_of_a_changed_file_sees_the_same_content_or_an_error() {
+    let folder = Folder::new();
+    filled(&folder, "store");
+    let whole = fs::read(folder.path("store")).unwrap();
+    let secret = UnlockSecret::KeyFile(SecretBytes::from_slice(&[7; 32]));
+    let read = |name: &str| {
+        let store = Store::open_read_only(&folder.path(name), &secret)?;
+        let verified = store.verify(|| {})?;
+        assert!(verified.problems.is_empty(), "{:?}", verified.problems);
+        store.page(None, 99)
+    };
+    let content = read("store").unwrap();
+    let mut refused = 0;
+    for at in (0..whole.len()).step_by(13) {
+        let mut changed = whole.clone();
+        changed[at] ^= 0x55;
+        folder.write("changed", &changed);
+        match read("changed") {
+            Ok(found) => assert_eq!(found, content, "byte {at}"),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 100, "only {refused} changes were noticed");
+}
+
 #[test]
 fn every_truncation_is_an_error() {
     let folder = Folder::new();
