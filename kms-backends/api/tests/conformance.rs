@@ -159,6 +159,9 @@ impl Backend for Memory {
         match self.fault {
             Fault::PanicsOnRegister => panic!("a bug"),
             Fault::EndlessRegister => std::future::pending().await,
+            _ if spec.derivation.is_some() => {
+                return Err(BackendError::Unsupported(Operation::Derive));
+            }
             _ => {}
         }
         let signer = SoftwareSigner::new(self.load(spec)?);
@@ -320,7 +323,7 @@ async fn failing(fault: Fault) -> Vec<CheckKind> {
 async fn an_honest_backend_passes() {
     let report = report_on(Fault::None, Duration::from_secs(60)).await;
     report.assert_conformance();
-    // It generates keys and does nothing else to them: tests/lifecycle.rs.
+    // It generates keys and does nothing else to them: tests/lifecycle/.
     let lifecycle = |(kind, _): &(CheckKind, String)| *kind == CheckKind::Lifecycle;
     assert!(report.not_applicable().iter().all(lifecycle), "{:?}", report.not_applicable());
     assert!(report.to_string().starts_with("conformance: "), "{report}");

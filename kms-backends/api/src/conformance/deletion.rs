@@ -6,7 +6,9 @@ use kms_keys::KeyType;
 
 use super::register::{register, registered};
 use super::{CheckKind, Fixture, Provisioned, Suite, Verdict, chain, ensure, open};
-use crate::{BackendSettings, IfMissing, KeyState, Operation, PageRequest};
+use crate::{
+    Backend, BackendSettings, Derivation, IfMissing, KeySpec, KeyState, Operation, PageRequest,
+};
 
 /// A waiting time that is not over while the suite runs.
 pub(super) const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -75,6 +77,7 @@ async fn is_scheduled<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
 
 async fn is_destroyed<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
     let provisioned = deletable(fixture, "lifecycle/destroyed", key_type).await?;
+    let derivation = fixture.derivation(key_type).await;
     let id = &provisioned.spec.id;
     let backend = open(fixture).await?;
     ensure(backend.destroy(id).await.is_err(), || {
@@ -94,19 +97,34 @@ async fn is_destroyed<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
     let destroyed = backend.destroy(id).await;
     destroyed.map_err(|error| format!("not destroyed: {}", chain(&error)))?;
 
-    let mut spec = provisioned.spec.clone();
-    ensure(backend.register(&spec).await.is_err(), || "destroyed, it is still there".into())?;
+    let derivation = derivation.as_ref();
+    is_gone(&*backend, &provisioned.spec, derivation).await?;
     let listed = backend.list(&PageRequest::first(1000)).await;
     let listed = listed.map_err(|error| format!("not listed: {}", chain(&error)))?;
     ensure(listed.keys.iter().all(|key| key.id != *id), || "destroyed, it is listed still".into())?;
     backend.close().await;
     drop(backend);
     let backend = open(fixture).await?;
-    ensure(backend.register(&spec).await.is_err(), || {
-        "opened again, a destroyed key is back".into()
+    let again = is_gone(&*backend, &provisioned.spec, derivation).await;
+    again.map_err(|reason| format!("opened again, {reason}"))
+}
+
+/// Whether nothing brings a destroyed key back or gives its id to another.
+async fn is_gone(
+    backend: &dyn Backend,
+    spec: &KeySpec,
+    derivation: Option<&Derivation>,
+) -> Verdict {
+    let id = &spec.id;
+    let mut spec = KeySpec { if_missing: IfMissing::Fail, ..spec.clone() };
+    ensure(backend.register(&spec).await.is_err(), || "destroyed, it is still there".into())?;
+    ensure(backend.cancel_delete(id).await.is_err(), || "its deletion was cancelled".into())?;
+    ensure(backend.enable(id).await.is_err(), || "it was enabled".into())?;
+    ensure(backend.rotate(id).await.is_err(), || "it was rotated".into())?;
+    spec.derivation = derivation.cloned();
+    ensure(derivation.is_none() || backend.register(&spec).await.is_err(), || {
+        "its id was given to a derived key".into()
     })?;
-    spec.if_missing = IfMissing::Generate;
-    ensure(backend.register(&spec).await.is_err(), || {
-        "the id of a destroyed key was given to another".into()
-    })
+    spec = KeySpec { derivation: None, if_missing: IfMissing::Generate, ..spec };
+    ensure(backend.register(&spec).await.is_err(), || "its id was given to a generated key".into())
 }

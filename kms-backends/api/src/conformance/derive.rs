@@ -50,7 +50,10 @@ async fn derives<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
     drop(backend);
     let backend = open(fixture).await?;
     let again = derived(&*backend, &name("first"), key_type, &derivation).await?;
-    ensure(again == first, || "opened again, it is another key".into())
+    ensure(again == first, || "opened again, it is another key".into())?;
+    ensure(derived(&*backend, &name("first"), key_type, &other).await.is_err(), || {
+        "opened again, a key was taken for one derived by another path".into()
+    })
 }
 
 async fn refuses<F: Fixture>(fixture: &F, key_type: KeyType) -> Verdict {
