@@ -1,6 +1,7 @@
 //! Keys and masters as they are shown: as rows of tables for people, as JSON for programs.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use comfy_table::{Table, presets};
@@ -131,6 +132,11 @@ pub(crate) fn master_json(master: &StoredMaster) -> Value {
         "created": time(master.created),
         "exportable": master.exportable,
     })
+}
+
+/// A path as text, which JSON needs; what is no UTF-8 is replaced.
+pub(crate) fn path(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// `1 key`, `2 keys`.

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::failure::Outcome;
 use crate::open::Context;
 use crate::source::NewPassphrase;
-use crate::view::count;
+use crate::view::{self, count};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -41,7 +41,7 @@ impl Backup {
              exported too",
         );
         context.output.answer(
-            &json!({ "backup": file, "records": records }),
+            &json!({ "backup": view::path(file), "records": records }),
             format!("wrote {records_text} to {}", file.display()),
         )
     }

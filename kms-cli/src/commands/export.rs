@@ -13,6 +13,7 @@ use crate::commands::mnemonic::phrase_line;
 use crate::failure::{Failure, Outcome};
 use crate::open::Context;
 use crate::source::NewPassphrase;
+use crate::view;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -93,9 +94,10 @@ impl Export {
             return context.output.secret(&secret);
         }
         secret_file::create(to, secret.expose())?;
-        context
-            .output
-            .answer(&json!({ "exported": what, "file": to }), format!("exported {what} to {place}"))
+        context.output.answer(
+            &json!({ "exported": what, "file": view::path(to) }),
+            format!("exported {what} to {place}"),
+        )
     }
 
     fn key(&self, store: &Store, id: &KeyId) -> Outcome<SecretBytes> {

@@ -143,7 +143,9 @@ pub(super) fn answer(context: &Context, keys: &[StoredKey]) -> Outcome {
 
 fn label(text: &str) -> Result<(String, String), &'static str> {
     match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        _ => Err("expected NAME=VALUE"),
+        Some((name, value)) if !name.is_empty() && !text.contains(char::is_control) => {
+            Ok((name.into(), value.into()))
+        }
+        _ => Err("expected NAME=VALUE, without control characters"),
     }
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::failure::{Failure, Outcome};
 use crate::open::{Context, key_file};
+use crate::view;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -50,7 +51,10 @@ impl Init {
         context.create(&secret)?;
         let opener = made.map_or(String::new(), |made| format!("; {} opens it", made.display()));
         context.output.answer(
-            &json!({ "store": path, "opened_by": made }),
+            &json!({
+                "store": view::path(path),
+                "opened_by": made.map(|made| view::path(made)),
+            }),
             format_args!("made store {}{opener}", path.display()),
         )
     }

@@ -117,6 +117,9 @@ impl Import {
         }
         let id = KeyId::new(format!("{}/{public_key}", self.prefix))?;
         match store.versions(&id) {
+            Ok(versions) if !versions.iter().any(is_alive) => {
+                return Err(StoreError::Destroyed(id).into());
+            }
             // A version that is not the newest, which alone were looked at.
             Ok(versions)
                 if versions.iter().any(|key| is_alive(key) && key.public_key == public_key) =>

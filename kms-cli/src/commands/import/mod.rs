@@ -50,7 +50,7 @@ pub(crate) struct Import {
     /// Import every EIP-2335 keystore (*.json) in this folder
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
-    /// Keys of a folder are called PREFIX/<public key in hex>
+    /// Keys of a folder are called PREFIX/ and their public key in hex
     #[arg(long, value_name = "PREFIX", default_value = "validators", requires = "folder")]
     prefix: KeyId,
     /// The password of DIR/NAME.json is in NAME.txt of this folder
