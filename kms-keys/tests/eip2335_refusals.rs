@@ -158,6 +158,11 @@ fn what_is_no_keystore_is_refused_by_position() {
     let twice = keystore().to_string().replacen('{', "{\"path\":\"m/0\",", 1);
     let error = Eip2335Keystore::from_json(twice.as_bytes()).unwrap_err();
     assert!(matches!(error, Eip2335Error::Malformed { line: 1, .. }), "{error}");
+    // Even in a field that is ignored.
+    let text = keystore().to_string();
+    let binary = [b"{\n\"unknown\":\"\xe5\xff\",", &text.as_bytes()[1..]].concat();
+    let error = Eip2335Keystore::from_json(&binary).unwrap_err();
+    assert_eq!(error, Eip2335Error::Malformed { line: 2, column: 12 });
     let large = with(keystore(), "/description", json!("x".repeat(64 * 1024)));
     assert!(matches!(read(&large), Err(Eip2335Error::TooLarge { most: 65_536, .. })));
     let nested = "[".repeat(60_000);

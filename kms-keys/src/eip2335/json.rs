@@ -57,8 +57,16 @@ impl Document {
         if json.len() > MOST_BYTES {
             return Err(Eip2335Error::TooLarge { most: MOST_BYTES, got: json.len() });
         }
-        // The library's own message could repeat what it read, which need not be a keystore.
-        serde_json::from_slice(json)
+        // The library looks at no text in fields that it ignores.
+        let text = str::from_utf8(json).map_err(|error| {
+            let (mut line, mut column) = (1, 1);
+            for byte in &json[..error.valid_up_to()] {
+                (line, column) = if *byte == b'\n' { (line + 1, 1) } else { (line, column + 1) };
+            }
+            Eip2335Error::Malformed { line, column }
+        })?;
+        // Its own message could repeat what it read, which need not be a keystore.
+        serde_json::from_str(text)
             .map_err(|error| Eip2335Error::Malformed { line: error.line(), column: error.column() })
     }
 }
