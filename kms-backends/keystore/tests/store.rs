@@ -137,9 +137,17 @@ fn a_key_is_destroyed_in_steps_and_its_id_stays_taken() {
     store.schedule_delete(&key, week).unwrap();
     let refused = store.destroy(&key).unwrap_err();
     assert!(
-        matches!(refused, StoreError::Waiting { seconds: 604_700..=604_800, .. }),
+        matches!(refused, StoreError::Waiting { seconds: 604_700..=604_801, .. }),
         "{refused:?}"
     );
+    assert_eq!(store.cancel_delete(&key).unwrap().state, StoredState::Disabled);
+    let asked = std::time::SystemTime::now() + Duration::from_millis(1500);
+    let StoredState::PendingDeletion { not_before } =
+        store.schedule_delete(&key, Duration::from_millis(1500)).unwrap().state
+    else {
+        panic!("not scheduled");
+    };
+    assert!(std::time::UNIX_EPOCH + Duration::from_secs(not_before) >= asked, "a little early");
     assert!(matches!(store.enable(&key), Err(StoreError::State { .. })));
     assert!(matches!(store.rotate(&key), Err(StoreError::State { .. })));
     assert_eq!(store.cancel_delete(&key).unwrap().state, StoredState::Disabled);

@@ -38,7 +38,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; [`StoreError::State`], if it is protected, or to be deleted already.
     pub fn schedule_delete(&self, id: &KeyId, wait: Duration) -> Result<StoredKey, StoreError> {
-        let not_before = now().saturating_add(wait.as_secs());
+        // Rounded up: what was asked for is the least.
+        let not_before = match wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)) {
+            0 => now(),
+            seconds => now().saturating_add(seconds).saturating_add(1),
+        };
         self.set_state(id, |now| match now.flags.protected {
             true => Err(("protected from deletion", "take the protection off first")),
             false => unless_pending(now.state, StoredState::PendingDeletion { not_before }),
