@@ -69,7 +69,7 @@ impl Engine {
         runtime: Handle,
     ) -> Self {
         Self {
-            lanes: Lanes::new(limits.queue, &runtime),
+            lanes: Lanes::new(limits.queue, limits.threads, &counters),
             remote: RemoteTasks::new(backends.keys(), &runtime),
             serial: Serial::new(limits.queue),
             lifecycle: JoinSet::new(),

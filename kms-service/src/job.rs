@@ -13,8 +13,11 @@ use crate::registry::Usable;
 
 /// What a lane does.
 pub(crate) trait Job: Send {
-    /// Does the work on this thread and answers. `stopped` says whether the lane has been closed.
-    fn run(self: Box<Self>, stopped: &dyn Fn() -> bool);
+    /// Does the work on this thread. `stopped` says whether the lane has been closed.
+    fn run(&mut self, stopped: &dyn Fn() -> bool);
+
+    /// Gives out what came of the work.
+    fn answer(self: Box<Self>);
 
     /// Answers with an error instead.
     fn refuse(self: Box<Self>, error: KmsError);
@@ -26,24 +29,59 @@ pub(crate) struct Ticket<T> {
     pub(crate) span: Span,
     pub(crate) counters: Arc<CounterSet>,
     /// The keys that are used; each must still be active when the answer is given out.
-    pub(crate) keys: Vec<Usable>,
+    pub(crate) keys: Keys,
     pub(crate) reply: Reply<T>,
+}
+
+/// The keys that a piece of work uses.
+pub(crate) enum Keys {
+    /// As a rule one.
+    One(Usable),
+    /// An aggregate's.
+    Many(Vec<Usable>),
 }
 
 impl<T> Ticket<T> {
     /// Gives out `answer` – or, if a key was disabled meanwhile, that instead of what was made.
     pub(crate) fn answer(self, answer: Result<T, KmsError>) {
-        let Self { mut keys, reply, .. } = self;
-        // Each gate once: whoever waits to close it lets nobody in any more, also not somebody who is
-        // inside already, and each would wait for the other.
-        keys.sort_by(|a, b| a.id.cmp(&b.id));
-        keys.dedup_by(|a, b| a.id == b.id);
-        let inside: Result<Vec<_>, _> = keys.iter().map(|key| key.gate.enter(&key.id)).collect();
+        let Self { keys, reply, .. } = self;
         // A caller that has gone since doesn't want to know.
-        drop(match inside {
-            Ok(_inside) => reply.send(answer),
-            Err(closed) => reply.send(Err(closed)),
+        drop(match keys {
+            Keys::One(key) => match key.gate.enter(&key.id) {
+                Ok(_inside) => reply.send(answer),
+                Err(closed) => reply.send(Err(closed)),
+            },
+            Keys::Many(mut keys) => {
+                // Each gate once: whoever waits to close it lets nobody in any more, also not somebody
+                // who is inside already, and each would wait for the other.
+                keys.sort_by(|a, b| a.id.cmp(&b.id));
+                keys.dedup_by(|a, b| a.id == b.id);
+                let inside = keys.iter().map(|key| key.gate.enter(&key.id));
+                match inside.collect::<Result<Vec<_>, _>>() {
+                    Ok(_inside) => reply.send(answer),
+                    Err(closed) => reply.send(Err(closed)),
+                }
+            }
         });
+    }
+
+    /// Answers with an error, and counts it if it is for want of room.
+    pub(crate) fn refuse(self, error: KmsError) {
+        if matches!(error, KmsError::Overloaded { .. }) {
+            self.counters.overloaded.increment();
+        }
+        self.answer(Err(error));
+    }
+
+    /// Why work that was begun shouldn't go on.
+    pub(crate) fn interruption(&self, stopped: &dyn Fn() -> bool) -> Option<KmsError> {
+        if stopped() {
+            Some(KmsError::Stopped)
+        } else if self.reply.is_closed() {
+            Some(KmsError::AnswerLost)
+        } else {
+            (self.deadline <= Instant::now()).then_some(KmsError::DeadlineExceeded)
+        }
     }
 
     /// Why the work shouldn't be begun any more, counted.
@@ -60,10 +98,25 @@ impl<T> Ticket<T> {
     }
 }
 
+/// Runs foreign code so that its panic is an error of this one request, and a counter.
+pub(crate) fn caught<T>(
+    counters: &CounterSet,
+    work: impl FnOnce() -> Result<T, KmsError>,
+) -> Result<T, KmsError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        counters.panics.increment();
+        tracing::error!("a signer or operator panicked; the request was given up");
+        Err(KmsError::Internal)
+    })
+}
+
 /// Work for a lane.
 pub(crate) struct Task<T, F> {
     ticket: Ticket<T>,
-    work: F,
+    /// Taken out when it is done.
+    work: Option<F>,
+    /// What came of it. Until then, that nothing did.
+    outcome: Result<T, KmsError>,
 }
 
 impl<T, F> Task<T, F>
@@ -72,7 +125,7 @@ where
     F: FnOnce(&Interrupt<'_>) -> Result<T, KmsError> + Send + 'static,
 {
     pub(crate) fn boxed(ticket: Ticket<T>, work: F) -> Box<dyn Job> {
-        Box::new(Self { ticket, work })
+        Box::new(Self { ticket, work: Some(work), outcome: Err(KmsError::AnswerLost) })
     }
 }
 
@@ -91,36 +144,24 @@ where
     T: Send + 'static,
     F: FnOnce(&Interrupt<'_>) -> Result<T, KmsError> + Send + 'static,
 {
-    fn run(self: Box<Self>, stopped: &dyn Fn() -> bool) {
-        let Self { ticket, work } = *self;
-        let span = ticket.span.clone();
-        let _inside = span.enter();
+    fn run(&mut self, stopped: &dyn Fn() -> bool) {
+        let Some(work) = self.work.take() else { return };
+        let ticket = &self.ticket;
+        let _inside = ticket.span.enter();
         if let Some(void) = ticket.is_void() {
             tracing::debug!(reason = %void, "dropped before it was begun");
-            return ticket.answer(Err(void));
+            self.outcome = Err(void);
+            return;
         }
-        let interrupt = || {
-            if stopped() {
-                Some(KmsError::Stopped)
-            } else if ticket.reply.is_closed() {
-                Some(KmsError::AnswerLost)
-            } else {
-                (ticket.deadline <= Instant::now()).then_some(KmsError::DeadlineExceeded)
-            }
-        };
-        let outcome = catch_unwind(AssertUnwindSafe(|| work(&Interrupt(&interrupt))));
-        let answer = outcome.unwrap_or_else(|_| {
-            ticket.counters.panics.increment();
-            tracing::error!("a signer or operator panicked; the request was given up");
-            Err(KmsError::Internal)
-        });
-        ticket.answer(answer);
+        let interrupt = || ticket.interruption(stopped);
+        self.outcome = caught(&ticket.counters, || work(&Interrupt(&interrupt)));
+    }
+
+    fn answer(self: Box<Self>) {
+        self.ticket.answer(self.outcome);
     }
 
     fn refuse(self: Box<Self>, error: KmsError) {
-        if matches!(error, KmsError::Overloaded { .. }) {
-            self.ticket.counters.overloaded.increment();
-        }
-        self.ticket.answer(Err(error));
+        self.ticket.refuse(error);
     }
 }

@@ -1,24 +1,39 @@
 //! Lanes: where local signing runs. Cheap keys have a lane of their own, so that they never wait
 //! behind costly ones.
 //!
-//! Each lane runs on as many threads of tokio's blocking pool as the machine has cores, and only while
-//! there is work. That it is the blocking pool is known in this file alone.
+//! Each lane has threads that belong to the service, and a queue that is fair to callers. Threads of the
+//! costly lane run at a lower priority: with all of them at work, a cheap signature still gets a core
+//! at once.
 
-use std::collections::VecDeque;
-use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use kms_keys::KeyType;
-use tokio::runtime::Handle;
+use tracing::dispatcher::{self, Dispatch};
+use tracing::subscriber::NoSubscriber;
 
-use crate::KmsError;
+use crate::counters::CounterSet;
+use crate::fair::{FairQueue, Queued};
 use crate::job::Job;
+use crate::limits::Threads;
+use crate::{Caller, KmsError};
 
 /// About what one signature costs, for the hint when to try again.
 const CHEAP_SIGNATURE: Duration = Duration::from_micros(50);
 const COSTLY_SIGNATURE: Duration = Duration::from_micros(500);
+
+/// How many cheap jobs a thread takes at once, at most. Their answers go out together: waking callers
+/// one by one costs about as much as a signature. So the first waits for the last, for half a
+/// millisecond at most.
+const CHEAP_BATCH: usize = 16;
+
+/// Costly jobs are taken one by one.
+const COSTLY_BATCH: usize = 1;
+
+/// By how much the priority of costly signing is lower ("nice").
+const COSTLY_NICE: i32 = 10;
 
 /// How long a stop waits for what runs: ten thousand times what a signature takes.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,22 +46,41 @@ pub(crate) struct Lanes {
 
 impl Lanes {
     /// Lanes in which `capacity` jobs each may wait.
-    pub(crate) fn new(capacity: usize, runtime: &Handle) -> Self {
+    pub(crate) fn new(capacity: usize, threads: Threads, counters: &Arc<CounterSet>) -> Self {
+        let lane = |kind| Lane::new(kind, capacity, Arc::clone(counters));
         Self {
-            cheap: Lane::new(capacity, CHEAP_SIGNATURE, runtime.clone()),
-            costly: Lane::new(capacity, COSTLY_SIGNATURE, runtime.clone()),
+            cheap: lane(Kind {
+                name: "kms-cheap",
+                threads: threads.cheap(),
+                batch: CHEAP_BATCH,
+                nice: 0,
+                typical: CHEAP_SIGNATURE,
+            }),
+            costly: lane(Kind {
+                name: "kms-costly",
+                threads: threads.costly(),
+                batch: COSTLY_BATCH,
+                nice: COSTLY_NICE,
+                typical: COSTLY_SIGNATURE,
+            }),
         }
     }
 
-    /// Hands `job` to the lane for keys of this type. A full lane refuses it at once.
-    pub(crate) fn submit(&self, key_type: KeyType, job: Box<dyn Job>) {
-        self.of(key_type).submit(job);
+    /// Hands `job` to the lane for keys of this type. A full lane refuses at once: this job, or one of
+    /// a caller that has more waiting.
+    pub(crate) fn submit(&self, key_type: KeyType, caller: &Caller, job: Box<dyn Job>) {
+        self.of(key_type).submit(caller, job);
     }
 
     /// Whether nothing waits or runs in the lane for keys of this type.
     pub(crate) fn is_idle(&self, key_type: KeyType) -> bool {
         let state = self.of(key_type).shared.state();
         state.running == 0 && state.waiting.is_empty()
+    }
+
+    /// How many threads sign with keys of this type.
+    pub(crate) fn threads(&self, key_type: KeyType) -> usize {
+        self.of(key_type).shared.kind.threads
     }
 
     fn of(&self, key_type: KeyType) -> &Lane {
@@ -67,65 +101,88 @@ impl Lanes {
     }
 }
 
-struct Lane {
-    shared: Arc<Shared>,
-    runtime: Handle,
-    capacity: usize,
+/// What one lane is.
+struct Kind {
+    name: &'static str,
     threads: usize,
+    batch: usize,
+    nice: i32,
     typical: Duration,
 }
 
+struct Lane {
+    shared: Arc<Shared>,
+    capacity: usize,
+}
+
 struct Shared {
+    kind: Kind,
+    counters: Arc<CounterSet>,
     state: Mutex<State>,
+    /// Something waits, or the lane was closed.
+    work: Condvar,
+    /// Nothing runs.
     idle: Condvar,
     closed: AtomicBool,
+    /// Where the service logs to; its threads do too.
+    log: Dispatch,
 }
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Box<dyn Job>>,
+    waiting: FairQueue<Box<dyn Job>>,
+    /// Threads that there are. They are made when there is work for them first.
+    threads: usize,
+    /// Threads that wait for work.
+    free: usize,
+    /// Threads at work.
     running: usize,
 }
 
 impl Lane {
-    fn new(capacity: usize, typical: Duration, runtime: Handle) -> Self {
+    fn new(kind: Kind, capacity: usize, counters: Arc<CounterSet>) -> Self {
         let shared = Shared {
+            kind,
+            counters,
             state: Mutex::default(),
+            work: Condvar::new(),
             idle: Condvar::new(),
             closed: AtomicBool::new(false),
+            log: dispatcher::get_default(Dispatch::clone),
         };
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Self { shared: Arc::new(shared), runtime, capacity, threads, typical }
+        Self { shared: Arc::new(shared), capacity }
     }
 
-    fn submit(&self, job: Box<dyn Job>) {
-        let mut state = self.shared.state();
-        if self.shared.is_closed() {
+    fn submit(&self, caller: &Caller, job: Box<dyn Job>) {
+        let shared = &self.shared;
+        let mut state = shared.state();
+        if shared.is_closed() {
             drop(state);
             return job.refuse(KmsError::Stopped);
         }
         // What a thread is about to take doesn't wait.
-        let free = self.threads - state.running;
-        if state.waiting.len() >= self.capacity + free {
-            let rounds = u32::try_from(state.waiting.len() / self.threads).unwrap_or(u32::MAX);
-            drop(state);
-            let retry_after = self.typical.saturating_mul(rounds.max(1));
-            return job.refuse(KmsError::Overloaded { retry_after });
-        }
-        state.waiting.push_back(job);
-        if state.running < self.threads {
-            state.running += 1;
-            drop(state);
-            let worker = Worker::new(Arc::clone(&self.shared));
-            self.runtime.spawn_blocking(move || worker.run());
+        let capacity = self.capacity + (shared.kind.threads - state.running);
+        let refused = match state.waiting.push(caller, job, capacity) {
+            Queued::Waits => None,
+            Queued::Instead(evicted) => Some(evicted),
+            Queued::Full(job) => Some(job),
+        };
+        let rounds = u32::try_from(state.waiting.len() / shared.kind.threads).unwrap_or(u32::MAX);
+        let (wake, start) = shared.call(&mut state);
+        drop(state);
+        shared.answer_call(wake, start);
+        if let Some(job) = refused {
+            let retry_after = shared.kind.typical.saturating_mul(rounds.max(1));
+            job.refuse(KmsError::Overloaded { retry_after });
         }
     }
 
     fn close(&self) {
         let mut state = self.shared.state();
         self.shared.closed.store(true, Ordering::Release);
-        let waiting = std::mem::take(&mut state.waiting);
+        let waiting = state.waiting.drain();
         drop(state);
+        self.shared.work.notify_all();
         for job in waiting {
             job.refuse(KmsError::Stopped);
         }
@@ -150,44 +207,108 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there is a thread to wake for work that waits, or one to start.
+    fn call(&self, state: &mut State) -> (bool, bool) {
+        let wake = state.free > 0;
+        let start = !wake && state.threads < self.kind.threads;
+        state.threads += usize::from(start);
+        (wake, start)
+    }
+
+    /// Does what [`Shared::call`] said, without the lock.
+    fn answer_call(self: &Arc<Self>, wake: bool, start: bool) {
+        if wake {
+            self.work.notify_one();
+        } else if start {
+            Worker::start(Arc::clone(self));
+        }
+    }
+
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 }
 
-/// One thread at work. Counted out when it finds nothing to do, or when it is dropped – also when the
-/// runtime is shut down and drops it without ever running it.
+/// A thread of a lane. However it ends, it is counted out, and replaced unless the lane is closed.
 struct Worker {
     shared: Arc<Shared>,
-    counted: bool,
+    /// Whether it has counted itself among those at work.
+    at_work: bool,
+    /// Whether it ends because the lane was closed.
+    done: bool,
 }
 
 impl Worker {
-    /// A worker that has been counted in.
-    fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, counted: true }
+    /// Starts a thread that has been counted among [`State::threads`].
+    fn start(shared: Arc<Shared>) {
+        let worker = Self { shared, at_work: false, done: false };
+        let name = worker.shared.kind.name;
+        let started = thread::Builder::new().name(name.into()).spawn(move || worker.run());
+        if let Err(error) = started {
+            // The worker was dropped, and has counted itself out; the next job tries again.
+            tracing::error!(%error, "no thread to sign on");
+        }
     }
 
     fn run(mut self) {
-        while let Some(job) = self.next() {
-            job.run(&|| self.shared.is_closed());
+        if self.shared.kind.nice > 0
+            && let Err(error) = rustix::process::nice(self.shared.kind.nice)
+        {
+            tracing::warn!(%error, "costly signing runs at the priority of everything else");
         }
+        // Logs of the whole process are met here without this; they would only be slower by it.
+        let logs_nowhere = dispatcher::get_default(|log| log.is::<NoSubscriber>());
+        let log = self.shared.log.clone();
+        let _logging = logs_nowhere.then(|| dispatcher::set_default(&log));
+        let mut batch: Vec<Box<dyn Job>> = Vec::with_capacity(self.shared.kind.batch);
+        while self.take(&mut batch) {
+            let shared = Arc::clone(&self.shared);
+            for job in &mut batch {
+                job.run(&|| shared.is_closed());
+            }
+            for job in batch.drain(..) {
+                job.answer();
+            }
+        }
+        self.done = true;
     }
 
-    /// The next job. Finding none and being counted out are one step: a job that comes in between
-    /// would wait for a worker that is about to go.
-    fn next(&mut self) -> Option<Box<dyn Job>> {
+    /// Waits for jobs and takes some; none, and `false`, once the lane is closed.
+    fn take(&mut self, batch: &mut Vec<Box<dyn Job>>) -> bool {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state();
-        let job = state.waiting.pop_front();
-        if job.is_none() {
-            self.count_out(&mut state);
+        self.rest(&mut state);
+        loop {
+            // Shared out among the threads, so that no core is idle while another has much to do.
+            let fair = state.waiting.len().div_ceil(shared.kind.threads);
+            while batch.len() < fair.clamp(1, shared.kind.batch) {
+                match state.waiting.pop() {
+                    Some(job) => batch.push(job),
+                    None => break,
+                }
+            }
+            if !batch.is_empty() {
+                self.at_work = true;
+                state.running += 1;
+                // Whoever queued the rest may have seen this thread free, and woken no other.
+                let more = !state.waiting.is_empty();
+                let (wake, start) = if more { shared.call(&mut state) } else { (false, false) };
+                drop(state);
+                shared.answer_call(wake, start);
+                return true;
+            }
+            if shared.is_closed() {
+                return false;
+            }
+            state.free += 1;
+            state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.free -= 1;
         }
-        job
     }
 
-    fn count_out(&mut self, state: &mut State) {
-        if std::mem::take(&mut self.counted) {
+    /// Counts itself out of those at work.
+    fn rest(&mut self, state: &mut State) {
+        if std::mem::take(&mut self.at_work) {
             state.running -= 1;
             if state.running == 0 {
                 self.shared.idle.notify_all();
@@ -199,6 +320,103 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         let shared = Arc::clone(&self.shared);
-        self.count_out(&mut shared.state());
+        let mut state = shared.state();
+        self.rest(&mut state);
+        state.threads -= 1;
+        // A job that came in while this thread died has nobody else to wake.
+        let replace = thread::panicking() && !self.done && !shared.is_closed();
+        state.threads += usize::from(replace);
+        drop(state);
+        if replace {
+            shared.counters.panics.increment();
+            tracing::error!("a signing thread died; another takes its place");
+            Self::start(shared);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    /// A job that panics, or says that it was done or refused.
+    struct TestJob {
+        panics: bool,
+        said: Sender<&'static str>,
+    }
+
+    impl Job for TestJob {
+        fn run(&mut self, _: &dyn Fn() -> bool) {
+            assert!(!self.panics, "a job that kills its thread");
+        }
+
+        fn answer(self: Box<Self>) {
+            self.said.send("done").unwrap();
+        }
+
+        fn refuse(self: Box<Self>, error: KmsError) {
+            self.said
+                .send(match error {
+                    KmsError::Stopped => "stopped",
+                    _ => "overloaded",
+                })
+                .unwrap();
+        }
+    }
+
+    fn lanes(threads: usize, counters: &Arc<CounterSet>) -> Lanes {
+        let mut limits = Threads::default();
+        (limits.cheap, limits.costly) = (Some(threads), Some(threads));
+        Lanes::new(8, limits, counters)
+    }
+
+    #[test]
+    fn threads_that_die_are_replaced() {
+        let counters = Arc::new(CounterSet::default());
+        let lanes = lanes(2, &counters);
+        let (said, heard) = channel();
+        let caller = Caller::new("test".into());
+        for round in 1..=20 {
+            for panics in [true, false] {
+                let job = TestJob { panics, said: said.clone() };
+                lanes.submit(KeyType::Ed25519, &caller, Box::new(job));
+            }
+            assert_eq!(heard.recv_timeout(PATIENCE), Ok("done"), "round {round}");
+        }
+        lanes.close();
+        assert!(lanes.is_idle(KeyType::Ed25519));
+        assert!(counters.snapshot().panics > 0);
+        let job = TestJob { panics: false, said };
+        lanes.submit(KeyType::Ed25519, &caller, Box::new(job));
+        assert_eq!(heard.recv_timeout(PATIENCE), Ok("stopped"));
+    }
+
+    #[test]
+    fn every_job_of_many_threads_is_done_once() {
+        let lanes = Arc::new(lanes(3, &Arc::default()));
+        let (said, heard) = channel();
+        let submitters: Vec<_> = (0..4)
+            .map(|number| {
+                let (lanes, said) = (Arc::clone(&lanes), said.clone());
+                thread::spawn(move || {
+                    let caller = Caller::new(format!("caller {number}"));
+                    for round in 0..2000 {
+                        let key_type = KeyType::ALL[round % 3];
+                        let job = TestJob { panics: false, said: said.clone() };
+                        lanes.submit(key_type, &caller, Box::new(job));
+                    }
+                })
+            })
+            .collect();
+        submitters.into_iter().for_each(|submitter| submitter.join().unwrap());
+        drop(said);
+        let mut said = 0;
+        while heard.recv_timeout(PATIENCE).is_ok() {
+            said += 1;
+        }
+        assert_eq!(said, 8000);
+        lanes.close();
     }
 }

@@ -10,10 +10,12 @@
 //! to a `lane` (local signing) or to `remote` (a signer elsewhere). What changes keys takes `turns`. The answer goes straight back through the message's reply channel.
 
 mod api;
+mod batch;
 mod check;
 mod counters;
 mod engine;
 mod error;
+mod fair;
 mod farewell;
 mod gate;
 mod handle;
@@ -42,7 +44,7 @@ pub use error::KmsError;
 pub use handle::KeyHandle;
 pub use health::HealthReport;
 pub use kms_keys::{Operator, OperatorError, SecretRef};
-pub use limits::Limits;
+pub use limits::{Limits, Threads};
 pub use list::KeyFilter;
 pub use message::{Caller, KmsMessage};
 pub use operators::{NoOperators, Operators, ShippedOperators};

@@ -1,6 +1,7 @@
 //! How much the service takes on at once, and for how long.
 
 use std::fmt;
+use std::num::NonZero;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -24,6 +25,8 @@ pub struct Limits {
     /// The longest that a request may take, whatever its caller grants; default 5 s.
     #[serde(deserialize_with = "duration")]
     pub deadline: Duration,
+    /// How many threads sign in this process.
+    pub threads: Threads,
     /// The longest that opening the backends and registering the settings' keys may take; default
     /// 30 s.
     #[serde(deserialize_with = "duration")]
@@ -37,8 +40,34 @@ impl Default for Limits {
             message_bytes: 1024 * 1024,
             deadline: Duration::from_secs(5),
             startup: Duration::from_secs(30),
+            threads: Threads::default(),
         }
     }
+}
+
+/// How many threads sign in this process; each as many as there are cores, unless said otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Threads {
+    /// For Ed25519 and secp256k1. 1 to 1,024.
+    pub cheap: Option<usize>,
+    /// For BLS12-381, at a lower priority. 1 to 1,024.
+    pub costly: Option<usize>,
+}
+
+impl Threads {
+    pub(crate) fn cheap(self) -> usize {
+        self.cheap.unwrap_or_else(cores)
+    }
+
+    pub(crate) fn costly(self) -> usize {
+        self.costly.unwrap_or_else(cores)
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 impl Limits {
@@ -50,6 +79,13 @@ impl Limits {
         }
         if !(1..=64 * 1024 * 1024).contains(&self.message_bytes) {
             problems.push(("message_bytes", format!("{} is not 1 to 64MiB", self.message_bytes)));
+        }
+        for (field, threads) in
+            [("threads.cheap", self.threads.cheap), ("threads.costly", self.threads.costly)]
+        {
+            if let Some(threads) = threads.filter(|threads| !(1..=1024).contains(threads)) {
+                problems.push((field, format!("{threads} is not 1 to 1024")));
+            }
         }
         let day = Duration::from_secs(24 * 60 * 60);
         for (field, value) in [("deadline", self.deadline), ("startup", self.startup)] {
@@ -148,9 +184,13 @@ mod tests {
             message_bytes: usize::MAX,
             deadline: Duration::ZERO,
             startup: Duration::MAX,
+            threads: Threads { cheap: Some(0), costly: Some(1025) },
         };
         let fields: Vec<_> = limits.problems().into_iter().map(|(field, _)| field).collect();
-        assert_eq!(fields, ["queue", "message_bytes", "deadline", "startup"]);
+        assert_eq!(
+            fields,
+            ["queue", "message_bytes", "threads.cheap", "threads.costly", "deadline", "startup"]
+        );
         assert!(Limits::default().problems().is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! The registered keys, and what is allowed with them. Plain decisions: no waiting, no I/O.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Deref};
 use std::sync::Arc;
 
 use kms_backend::{
@@ -27,25 +27,41 @@ pub(crate) struct Entry {
     info: KeyInfo,
     signer: Signer,
     older: Vec<OlderVersion>,
-    gate: Arc<Gate>,
+    shared: Arc<SharedKey>,
+}
+
+/// What every request that uses a key shares.
+pub(crate) struct SharedKey {
+    pub(crate) id: KeyId,
+    pub(crate) key_type: KeyType,
+    pub(crate) gate: Gate,
 }
 
 /// A key that is about to be used: what signs, and the gate to be held meanwhile.
 #[derive(Clone)]
 pub(crate) struct Usable {
-    pub(crate) id: KeyId,
-    pub(crate) key_type: KeyType,
-    pub(crate) backend: String,
     pub(crate) signer: Signer,
-    pub(crate) gate: Arc<Gate>,
+    shared: Arc<SharedKey>,
+}
+
+impl Deref for Usable {
+    type Target = SharedKey;
+
+    fn deref(&self) -> &SharedKey {
+        &self.shared
+    }
 }
 
 impl Registry {
     /// Takes in what a backend gave for `spec`, once [`check_answer`] has found it to be that key.
     pub(crate) fn admit(&mut self, spec: KeySpec, backend: String, key: RegisteredKey) {
         let RegisteredKey { info, signer, older, .. } = key;
-        let gate = Arc::new(Gate::new(info.state));
-        let entry = Entry { spec, backend, info, signer, older, gate };
+        let shared = Arc::new(SharedKey {
+            id: spec.id.clone(),
+            key_type: info.key_type,
+            gate: Gate::new(info.state),
+        });
+        let entry = Entry { spec, backend, info, signer, older, shared };
         self.keys.insert(entry.spec.id.clone(), Box::new(entry));
     }
 
@@ -69,14 +85,8 @@ impl Registry {
     /// The key, if `caller` may use its secret now.
     pub(crate) fn usable(&self, caller: &Caller, id: &KeyId) -> Result<Usable, KmsError> {
         let entry = self.permitted(caller, id)?;
-        drop(entry.gate.enter(id)?);
-        Ok(Usable {
-            id: id.clone(),
-            key_type: entry.info.key_type,
-            backend: entry.backend.clone(),
-            signer: entry.signer.clone(),
-            gate: Arc::clone(&entry.gate),
-        })
+        drop(entry.shared.gate.enter(id)?);
+        entry.usable(None)
     }
 
     /// The key and the scheme to sign under, if `caller` may sign that way now.
@@ -87,27 +97,19 @@ impl Registry {
         scheme: Option<SigningScheme>,
         version: Option<u32>,
     ) -> Result<(Usable, SigningScheme), KmsError> {
-        let mut usable = self.usable(caller, id)?;
-        let entry = self.get(id)?;
-        let scheme = scheme.unwrap_or_else(|| usable.key_type.default_scheme());
+        let entry = self.permitted(caller, id)?;
+        drop(entry.shared.gate.enter(id)?);
+        let scheme = scheme.unwrap_or_else(|| entry.info.key_type.default_scheme());
         if !entry.spec.allows_scheme(scheme) {
             return Err(KmsError::SchemeNotAllowed { id: id.clone(), scheme });
         }
-        if let Some(version) = version
-            && version != entry.info.version
-        {
-            let older = entry.older.iter().find(|older| older.version == version);
-            let older = older
-                .ok_or_else(|| KmsError::NotFound { id: id.clone(), version: Some(version) })?;
-            usable.signer = older.signer.clone();
-        }
-        Ok((usable, scheme))
+        entry.usable(version).map(|usable| (usable, scheme))
     }
 
     /// Takes in what a backend says of a key after its state was changed.
     pub(crate) fn update(&mut self, id: &KeyId, info: KeyInfo) {
         if let Some(entry) = self.keys.get_mut(id) {
-            entry.gate.set(info.state);
+            entry.shared.gate.set(info.state);
             entry.info = info;
         }
     }
@@ -148,6 +150,20 @@ impl Entry {
 
     pub(crate) fn backend(&self) -> &str {
         &self.backend
+    }
+
+    /// What signs with this version, or the current one, of a key that is active.
+    fn usable(&self, version: Option<u32>) -> Result<Usable, KmsError> {
+        let id = &self.shared.id;
+        let signer = match version {
+            Some(version) if version != self.info.version => {
+                let older = self.older.iter().find(|older| older.version == version);
+                let missing = || KmsError::NotFound { id: id.clone(), version: Some(version) };
+                &older.ok_or_else(missing)?.signer
+            }
+            _ => &self.signer,
+        };
+        Ok(Usable { signer: signer.clone(), shared: Arc::clone(&self.shared) })
     }
 
     pub(crate) fn expect_type(&self, expected: KeyType) -> Result<&Self, KmsError> {

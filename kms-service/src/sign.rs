@@ -8,14 +8,12 @@ use kms_keys::{Bls12381Signature, KeyId, KeyType, Signature, SigningScheme};
 use kms_secrets::SecretBytes;
 use zeroize::Zeroizing;
 
+use crate::batch::{self, Outcomes};
 use crate::engine::{Engine, Envelope, Waiting};
-use crate::job::{Interrupt, Task, Ticket};
+use crate::job::{Interrupt, Keys, Task, Ticket};
 use crate::message::{Reply, SignManyOrder, SignOrder};
 use crate::registry::Usable;
 use crate::{AggregateSignature, Caller, KmsError, Operator};
-
-/// An outcome for each message of a request for many signatures.
-type Outcomes = Vec<Result<Signature, KmsError>>;
 
 impl Engine {
     pub(crate) fn sign(
@@ -35,22 +33,24 @@ impl Engine {
             Ok(checked) => checked,
             Err(error) => return drop(reply.send(Err(error))),
         };
-        let (signer, key_type, backend) = (key.signer.clone(), key.key_type, key.backend.clone());
-        let ticket = self.ticket(envelope, vec![key], reply);
+        let (signer, key_type, caller) =
+            (key.signer.clone(), key.key_type, envelope.caller.clone());
+        let ticket = self.ticket(envelope, Keys::One(key), reply);
         match signer {
             Signer::Local(signer) => {
                 // A hop to another thread and back costs more than a cheap signature.
                 let at_once = behind == Waiting::Nobody && signer.is_brief();
-                let task = Task::boxed(ticket, move |_| {
+                let mut task = Task::boxed(ticket, move |_| {
                     signer.sign(scheme, &message).map_err(KmsError::Backend)
                 });
                 if at_once && self.lanes.is_idle(key_type) {
                     task.run(&|| false);
+                    task.answer();
                 } else {
-                    self.lanes.submit(key_type, task);
+                    self.lanes.submit(key_type, &caller, task);
                 }
             }
-            Signer::Remote(signer) => self.remote.spawn(&backend, ticket, async move {
+            Signer::Remote(signer) => self.remotely(&id, ticket, async move {
                 signer.sign(scheme, &message).await.map_err(KmsError::Backend)
             }),
         }
@@ -76,16 +76,17 @@ impl Engine {
             .into_iter()
             .map(|message| self.check_message(scheme, &message).map(|()| message))
             .collect();
-        let (signer, key_type, backend) = (key.signer.clone(), key.key_type, key.backend.clone());
-        let ticket = self.ticket(envelope, vec![key], reply);
+        let (signer, key_type, caller) =
+            (key.signer.clone(), key.key_type, envelope.caller.clone());
+        let ticket = self.ticket(envelope, Keys::One(key), reply);
         match signer {
-            Signer::Local(signer) => self.lanes.submit(
-                key_type,
-                Task::boxed(ticket, move |interrupt| {
-                    Ok(sign_each(&*signer, scheme, messages, interrupt))
-                }),
-            ),
-            Signer::Remote(signer) => self.remote.spawn(&backend, ticket, async move {
+            Signer::Local(signer) => {
+                let parts = self.lanes.threads(key_type);
+                for part in batch::split(ticket, &signer, scheme, messages, parts) {
+                    self.lanes.submit(key_type, &caller, part);
+                }
+            }
+            Signer::Remote(signer) => self.remotely(&id, ticket, async move {
                 Ok(sign_each_remotely(&*signer, scheme, messages, deadline).await)
             }),
         }
@@ -107,9 +108,11 @@ impl Engine {
             Ok(checked) => checked,
             Err(error) => return drop(reply.send(Err(error))),
         };
-        let ticket = self.ticket(envelope, keys, reply);
+        let caller = envelope.caller.clone();
+        let ticket = self.ticket(envelope, Keys::Many(keys), reply);
         self.lanes.submit(
             KeyType::Bls12381,
+            &caller,
             Task::boxed(ticket, move |interrupt| aggregate(&signers, &message, interrupt)),
         );
     }
@@ -130,10 +133,10 @@ impl Engine {
             Ok(checked) => checked,
             Err(error) => return drop(reply.send(Err(error))),
         };
-        let key_type = key.key_type;
-        let ticket = self.ticket(envelope, vec![key], reply);
-        self.lanes
-            .submit(key_type, Task::boxed(ticket, move |_| run(&*operator, &*signer, &input)));
+        let (key_type, caller) = (key.key_type, envelope.caller.clone());
+        let ticket = self.ticket(envelope, Keys::One(key), reply);
+        let task = Task::boxed(ticket, move |_| run(&*operator, &*signer, &input));
+        self.lanes.submit(key_type, &caller, task);
     }
 
     fn aggregating(
@@ -193,27 +196,29 @@ impl Engine {
         at_most(what, found, self.limits.queue)
     }
 
-    fn ticket<T>(&self, envelope: Envelope, keys: Vec<Usable>, reply: Reply<T>) -> Ticket<T> {
+    fn ticket<T>(&self, envelope: Envelope, keys: Keys, reply: Reply<T>) -> Ticket<T> {
         let Envelope { deadline, span, .. } = envelope;
         Ticket { deadline, span, counters: Arc::clone(&self.counters), keys, reply }
     }
 }
 
-fn at_most(what: &'static str, found: usize, limit: usize) -> Result<(), KmsError> {
-    if found > limit { Err(KmsError::TooLarge { what, found, limit }) } else { Ok(()) }
+impl Engine {
+    /// Has the backend of the key called `id` do `work`.
+    fn remotely<T: Send + 'static>(
+        &self,
+        id: &KeyId,
+        ticket: Ticket<T>,
+        work: impl Future<Output = Result<T, KmsError>> + Send + 'static,
+    ) {
+        match self.registry.get(id) {
+            Ok(entry) => self.remote.spawn(entry.backend(), ticket, work),
+            Err(error) => ticket.answer(Err(error)),
+        }
+    }
 }
 
-fn sign_each(
-    signer: &dyn LocalSigner,
-    scheme: SigningScheme,
-    messages: Vec<Result<Vec<u8>, KmsError>>,
-    interrupt: &Interrupt<'_>,
-) -> Outcomes {
-    let each = messages.into_iter().map(|message| {
-        interrupt.check()?;
-        signer.sign(scheme, &message?).map_err(KmsError::Backend)
-    });
-    each.collect()
+fn at_most(what: &'static str, found: usize, limit: usize) -> Result<(), KmsError> {
+    if found > limit { Err(KmsError::TooLarge { what, found, limit }) } else { Ok(()) }
 }
 
 async fn sign_each_remotely(

@@ -39,6 +39,31 @@ async fn a_stopped_service_answers_what_it_had_with_stopped() {
     works(&api).await;
 }
 
+/// Requests of one caller that fill a lane don't keep another's out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_leaves_room_for_others() {
+    let node = node(json!({ "queue": 8, "threads": { "cheap": 1 } })).await;
+    let (flood, single) = (node.api().await, node.proposer().await);
+    node.script.when(Act::Sign(id("slow")), Does::Stuck);
+    let running = sent(flood.sign(&id("slow"), "runs")).await;
+    node.script.seen(Act::Sign(id("slow")), 1).await;
+    let mut waiting = Vec::new();
+    for _ in 0..8 {
+        waiting.push(sent(flood.sign(&id("good"), "waits")).await);
+    }
+    assert_refused!(flood.sign(&id("good"), "too many").await, KmsError::Overloaded { .. });
+    let single = sent(single.sign(&id("good"), "alone")).await;
+    // Room was made for it by the newest of the flood.
+    let newest = waiting.pop().unwrap();
+    assert_refused!(newest.await, KmsError::Overloaded { .. });
+    node.script.all_right();
+    single.await.unwrap();
+    running.await.unwrap();
+    for request in waiting {
+        request.await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_lane_says_when_to_try_again() {
     let node = node(json!({ "queue": 1 })).await;

@@ -22,6 +22,12 @@ async fn node() -> TestNode {
     TestNode::started_with(keys(), json!({}), &script).await
 }
 
+/// A node on which a batch is signed on one thread, message by message.
+async fn node_of_one_thread() -> TestNode {
+    let limits = json!({ "threads": { "cheap": 1 } });
+    TestNode::started_with(keys(), limits, &Script::default()).await
+}
+
 /// Everything that the service had is gone, and gone before the stop was reported.
 #[track_caller]
 fn all_gone(node: &TestNode, starts: usize) {
@@ -95,16 +101,13 @@ async fn a_signature_that_never_ends_holds_no_stop() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_under_way_is_cut_short() {
-    let node = node().await;
+    let node = node_of_one_thread().await;
     let api = node.api().await;
     node.script.when(Act::Sign(id("slow")), Does::Stuck);
     let slow = id("slow");
     let batch = sent(api.sign_many(&slow, None, vec![vec![1]; 100])).await;
     node.script.seen(Act::Sign(slow.clone()), 1).await;
-    let waiting = {
-        let _busy = occupy_rest(&node).await;
-        sent(api.sign(&id("good"), "waits")).await
-    };
+    let waiting = sent(api.sign(&id("good"), "waits")).await;
     works_elsewhere(&api).await;
     let stopping = tokio::spawn({
         let handle = node.handle.clone();
@@ -121,17 +124,6 @@ async fn a_batch_under_way_is_cut_short() {
         assert!(matches!(outcome, Err(KmsError::Stopped)), "{outcome:?}");
     }
     assert_eq!(node.script.count(&Act::Sign(slow)), signed);
-}
-
-/// Keeps the threads of the lane busy that the batch left.
-async fn occupy_rest(node: &TestNode) {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let slow = Act::Sign(id("slow"));
-    for number in 2..=threads {
-        let api = node.api().await;
-        tokio::spawn(async move { api.sign(&id("slow"), "busy").await.map(drop) });
-        node.script.seen(slow.clone(), number).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,148 @@
+//! Many messages signed by one key, on several threads at once, with one answer.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kms_backend::LocalSigner;
+use kms_keys::{Signature, SigningScheme};
+use tracing::Span;
+
+use crate::KmsError;
+use crate::counters::CounterSet;
+use crate::job::{Job, Ticket, caught};
+
+/// An outcome for each message of a request for many signatures.
+pub(crate) type Outcomes = Vec<Result<Signature, KmsError>>;
+
+/// A message, or why it can't be signed.
+type Message = Result<Vec<u8>, KmsError>;
+
+/// What the parts of a batch share.
+struct Batch {
+    signer: Arc<dyn LocalSigner>,
+    scheme: SigningScheme,
+    counters: Arc<CounterSet>,
+    span: Span,
+    progress: Mutex<Progress>,
+}
+
+struct Progress {
+    /// Taken by whoever answers: the last part to end, or the first one that is refused.
+    ticket: Option<Ticket<Outcomes>>,
+    /// Whether any part has begun.
+    begun: bool,
+    /// The outcomes of each part, once it has ended.
+    parts: Vec<Option<Outcomes>>,
+    /// How many have not ended.
+    left: usize,
+}
+
+/// Some of the messages of a batch.
+struct Part {
+    batch: Arc<Batch>,
+    at: usize,
+    messages: Vec<Message>,
+}
+
+/// Jobs that sign `messages` together, and answer `ticket` once; at most `parts`, of about the same size.
+pub(crate) fn split(
+    ticket: Ticket<Outcomes>,
+    signer: &Arc<dyn LocalSigner>,
+    scheme: SigningScheme,
+    messages: Vec<Message>,
+    parts: usize,
+) -> Vec<Box<dyn Job>> {
+    let size = messages.len().div_ceil(parts.max(1)).max(1);
+    let mut rest = messages.into_iter();
+    let mut split = Vec::new();
+    loop {
+        let part: Vec<_> = rest.by_ref().take(size).collect();
+        if part.is_empty() && !split.is_empty() {
+            break;
+        }
+        split.push(part);
+        if rest.len() == 0 {
+            break;
+        }
+    }
+    let left = split.len();
+    let (counters, span) = (Arc::clone(&ticket.counters), ticket.span.clone());
+    let parts = (0..left).map(|_| None).collect();
+    let progress = Mutex::new(Progress { ticket: Some(ticket), begun: false, parts, left });
+    let batch = Arc::new(Batch { signer: Arc::clone(signer), scheme, counters, span, progress });
+    let jobs = split.into_iter().enumerate().map(|(at, messages)| -> Box<dyn Job> {
+        Box::new(Part { batch: Arc::clone(&batch), at, messages })
+    });
+    jobs.collect()
+}
+
+impl Job for Part {
+    fn run(&mut self, stopped: &dyn Fn() -> bool) {
+        let batch = Arc::clone(&self.batch);
+        let _inside = batch.span.enter();
+        batch.begin();
+        let messages = std::mem::take(&mut self.messages);
+        let outcomes = messages.into_iter().map(|message| {
+            let message = message?;
+            batch.interruption(stopped).map_or(Ok(()), Err)?;
+            caught(&batch.counters, || {
+                batch.signer.sign(batch.scheme, &message).map_err(KmsError::Backend)
+            })
+        });
+        let outcomes = outcomes.collect();
+        let mut progress = batch.progress();
+        progress.left -= 1;
+        if let Some(part) = progress.parts.get_mut(self.at) {
+            *part = Some(outcomes);
+        }
+    }
+
+    fn answer(self: Box<Self>) {
+        let mut progress = self.batch.progress();
+        if progress.left > 0 {
+            return;
+        }
+        let parts = std::mem::take(&mut progress.parts);
+        let ticket = progress.ticket.take();
+        drop(progress);
+        if let Some(ticket) = ticket {
+            ticket.answer(Ok(parts.into_iter().flatten().flatten().collect()));
+        }
+    }
+
+    fn refuse(self: Box<Self>, error: KmsError) {
+        let ticket = self.batch.progress().ticket.take();
+        if let Some(ticket) = ticket {
+            ticket.refuse(error);
+        }
+    }
+}
+
+impl Batch {
+    /// Drops the whole batch if nobody wants it any more before any of it was begun.
+    fn begin(&self) {
+        let mut progress = self.progress();
+        if std::mem::replace(&mut progress.begun, true) {
+            return;
+        }
+        if let Some(void) = progress.ticket.as_ref().and_then(Ticket::is_void)
+            && let Some(ticket) = progress.ticket.take()
+        {
+            drop(progress);
+            tracing::debug!(reason = %void, "dropped before it was begun");
+            ticket.answer(Err(void));
+        }
+    }
+
+    /// Why the rest shouldn't be signed any more.
+    fn interruption(&self, stopped: &dyn Fn() -> bool) -> Option<KmsError> {
+        match &self.progress().ticket {
+            Some(ticket) => ticket.interruption(stopped),
+            // The caller has been answered.
+            None => Some(KmsError::AnswerLost),
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
