@@ -122,8 +122,9 @@ impl Engine {
             }
             Request::Health { reply } => {
                 let backends = self.backends.iter();
-                let backends =
-                    backends.map(|(name, open)| (name.clone(), Arc::clone(&open.backend)));
+                let backends = backends.map(|(name, open)| {
+                    (name.clone(), Arc::clone(&open.backend), self.remote.breaker(name))
+                });
                 let report = health::report(
                     backends.collect(),
                     self.registry.len(),

@@ -11,6 +11,7 @@
 
 mod api;
 mod batch;
+mod breaker;
 mod check;
 mod counters;
 mod engine;
@@ -39,6 +40,7 @@ mod startup;
 mod turns;
 
 pub use api::{AggregateSignature, DEFAULT_DEADLINE, KmsApi};
+pub use breaker::BreakerState;
 pub use counters::Counters;
 pub use error::KmsError;
 pub use handle::KeyHandle;

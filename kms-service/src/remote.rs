@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kms_backend::{BackendError, Failure};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tracing::Instrument;
 
 use crate::KmsError;
+use crate::breaker::{Breaker, BreakerState};
 use crate::job::Ticket;
 use crate::lifecycle::guarded;
 use crate::message::Reply;
@@ -23,19 +25,31 @@ const ASKING: usize = 16;
 /// When to try again where that many are under way.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// A request that got no answer in this time counts against its backend.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// The remote backends of a service, each with its own bound.
 pub(crate) struct RemoteTasks {
-    free: BTreeMap<String, Arc<Semaphore>>,
+    places: BTreeMap<String, Arc<Place>>,
     asking: Arc<Semaphore>,
     stop: watch::Sender<bool>,
     runtime: Handle,
 }
 
+/// A remote backend: how many may ask it at once, and whether it is worth asking.
+struct Place {
+    free: Arc<Semaphore>,
+    breaker: Breaker,
+}
+
 impl RemoteTasks {
     pub(crate) fn new<'a>(backends: impl Iterator<Item = &'a String>, runtime: &Handle) -> Self {
-        let free = backends.map(|name| (name.clone(), Arc::new(Semaphore::new(CONCURRENCY))));
+        let places = backends.map(|name| {
+            let free = Arc::new(Semaphore::new(CONCURRENCY));
+            (name.clone(), Arc::new(Place { free, breaker: Breaker::default() }))
+        });
         Self {
-            free: free.collect(),
+            places: places.collect(),
             asking: Arc::new(Semaphore::new(ASKING)),
             stop: watch::Sender::new(false),
             runtime: runtime.clone(),
@@ -52,18 +66,23 @@ impl RemoteTasks {
         if let Some(void) = ticket.is_void() {
             return ticket.answer(Err(void));
         }
-        let Some(free) = self.free.get(backend) else {
+        let Some(place) = self.places.get(backend).map(Arc::clone) else {
             return ticket.answer(Err(KmsError::Internal));
         };
-        let Ok(permit) = Arc::clone(free).try_acquire_owned() else {
-            ticket.counters.overloaded.increment();
-            return ticket.answer(Err(KmsError::Overloaded { retry_after: RETRY_AFTER }));
+        let Ok(permit) = Arc::clone(&place.free).try_acquire_owned() else {
+            return ticket.refuse(KmsError::Overloaded { retry_after: RETRY_AFTER });
         };
+        if let Err(pause) = place.breaker.admit(Instant::now()) {
+            return ticket.answer(Err(KmsError::Backend(BackendError::Unavailable(Failure::new(
+                format!("backend {backend} has failed again and again; it is asked in {pause:?}"),
+            )))));
+        }
         let mut stopped = self.stop.subscribe();
         let span = ticket.span.clone();
         let task = async move {
             let mut ticket = ticket;
             let (deadline, counters) = (ticket.deadline, Arc::clone(&ticket.counters));
+            let begun = Instant::now();
             let answer = tokio::select! {
                 // What the work makes of its deadline itself counts before the deadline.
                 biased;
@@ -79,9 +98,23 @@ impl RemoteTasks {
                 }
             };
             drop(permit);
+            let now = Instant::now();
+            match &answer {
+                Err(KmsError::AnswerLost | KmsError::Stopped) => place.breaker.given_up(now),
+                // A caller in a hurry says nothing about the backend.
+                Err(KmsError::DeadlineExceeded) if now - begun < SLOW => {
+                    place.breaker.given_up(now);
+                }
+                outcome => place.breaker.ended(is_failure(outcome.as_ref().err()), now),
+            }
             ticket.answer(answer);
         };
         self.runtime.spawn(task.instrument(span));
+    }
+
+    /// Whether the backend called `backend` is worth asking.
+    pub(crate) fn breaker(&self, backend: &str) -> BreakerState {
+        self.places.get(backend).map_or(BreakerState::Closed, |place| place.breaker.look())
     }
 
     /// Does `work` and answers, for as long as anybody waits for it.
@@ -117,4 +150,15 @@ impl RemoteTasks {
         // Each task holds a receiver to its end.
         self.stop.closed().await;
     }
+}
+
+/// Whether an error says that the backend as such doesn't work, and not that it refuses this request.
+fn is_failure(error: Option<&KmsError>) -> bool {
+    matches!(
+        error,
+        Some(
+            KmsError::DeadlineExceeded
+                | KmsError::Backend(BackendError::Unavailable(_) | BackendError::Throttled { .. })
+        )
+    )
 }

@@ -1,5 +1,8 @@
 //! What goes wrong with one request costs no other anything.
 
+use std::time::Duration;
+
+use kms_backend::HealthLevel;
 use kms_keys::KeyType;
 use kms_service::{KeyRequest, KmsApi, KmsError};
 use serde_json::{Value, json};
@@ -151,6 +154,37 @@ async fn what_comes_too_late_is_not_signed() {
     works(&api).await;
 }
 
+/// A backend that fails again and again is left alone, and asked again later. Keys elsewhere go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_remote_backend_is_left_alone_for_a_while() {
+    let (node, api) = node(json!({})).await;
+    let far = id("far");
+    node.script.when(Act::Sign(far.clone()), Does::Fail(Does::CLASSES[6]));
+    let mut asked = 0;
+    while node.script.count(&Act::Sign(far.clone())) == asked {
+        let refused = api.sign(&far, "m").await.unwrap_err();
+        assert!(refused.is_retryable(), "{refused:?}");
+        asked += 1;
+        assert!(asked < 100, "it is asked for ever");
+    }
+    // The last one was not asked any more.
+    let asked = node.script.count(&Act::Sign(far.clone()));
+    let health = api.health().await.unwrap();
+    assert_eq!(health.level, HealthLevel::Failed, "{health:?}");
+    assert!(api.sign(&id("far-too"), "m").await.is_err(), "it is the same backend");
+    works(&api).await;
+    assert_eq!(node.script.count(&Act::Sign(far.clone())), asked);
+
+    node.script.all_right();
+    within(async {
+        while api.sign(&far, "m").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(api.health().await.unwrap().level, HealthLevel::Ok);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_runs_out_of_time_keeps_what_it_has() {
     // With more threads it would be signed in parts.
@@ -188,7 +222,7 @@ async fn nothing_is_given_out_once_a_key_is_disabled() {
     let both = [bls.clone(), bls.clone()];
     let aggregate = sent(api.sign_aggregate(&both, "m")).await;
     node.script.seen(Act::Sign(bls.clone()), 1).await;
-    api.schedule_delete(&bls, std::time::Duration::ZERO).await.unwrap();
+    api.schedule_delete(&bls, Duration::ZERO).await.unwrap();
     node.script.all_right();
     assert_refused!(aggregate.await, KmsError::PendingDeletion { .. });
     works(&api).await;
