@@ -48,6 +48,24 @@ pub enum StoreError {
         /// Its permission bits.
         mode: u32,
     },
+    /// The path leads to no regular file.
+    #[error("{} is no store: it is no regular file", path.display())]
+    NotRegular {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file is larger than any that is read into memory.
+    #[error("store {} is larger than 4 GiB", path.display())]
+    TooLarge {
+        /// The store's path.
+        path: PathBuf,
+    },
+    /// A passphrase of no bytes.
+    #[error("an empty passphrase protects nothing")]
+    EmptyPassphrase,
+    /// An unlocker's name that can't be shown.
+    #[error("an unlocker's name has 1 to 64 characters, none of them a control character")]
+    UnlockerName,
     /// The file can't be read or written.
     #[error("store {} can't be {doing}", path.display())]
     Io {
@@ -89,7 +107,7 @@ pub enum StoreError {
     #[error("records were removed, added or replaced behind the store's back")]
     Records,
     /// No unlocker of the store takes the passphrase or key.
-    #[error("wrong passphrase or key: it opens none of the store's {unlockers} unlockers")]
+    #[error("{}", wrong_key(*unlockers))]
     WrongKey {
         /// How many unlockers of that kind there are.
         unlockers: usize,
@@ -261,6 +279,14 @@ pub enum StoreError {
     Bug(&'static str),
 }
 
+fn wrong_key(unlockers: usize) -> String {
+    match unlockers {
+        0 => "the store has no unlocker of this kind: passphrase or key file?".into(),
+        1 => "wrong passphrase or key: it doesn't open the store".into(),
+        more => format!("wrong passphrase or key: it opens none of the store's {more} unlockers"),
+    }
+}
+
 fn derived(found: Option<&Derivation>) -> String {
     found.map_or("without a derivation".into(), |found| format!("as derived by {found}"))
 }
@@ -300,6 +326,10 @@ impl From<StoreError> for BackendError {
             | StoreError::TooManyUnlockers { .. }
             | StoreError::ReadOnly { .. } => Self::Denied,
             StoreError::OpenToOthers { .. }
+            | StoreError::NotRegular { .. }
+            | StoreError::TooLarge { .. }
+            | StoreError::EmptyPassphrase
+            | StoreError::UnlockerName
             | StoreError::Derivation { .. }
             | StoreError::Mnemonic { .. }
             | StoreError::ShortKeyFile { .. }

@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+
+use rustix::fs::OFlags;
 
 use crate::error::StoreError;
 
@@ -25,15 +27,18 @@ impl WriterLock {
     /// Locks the store at `path`. Doesn't wait.
     pub(crate) fn acquire(path: &Path) -> Result<Self, StoreError> {
         let lock = lock_path(path);
-        let io = |doing| move |cause| StoreError::Io { path: lock_path(path), doing, cause };
+        let io = |doing| move |cause| StoreError::Io { path: path.into(), doing, cause };
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
+            // A link would have another file overwritten.
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
             .open(&lock)
             .map_err(io("locked"))?;
+        give_to_owner(&file, path);
         // Who only looks whether there is a holder locks the file for a moment.
         let mut looks = 0;
         loop {
@@ -53,6 +58,16 @@ impl WriterLock {
         file.rewind().map_err(io("locked"))?;
         writeln!(file, "{}", std::process::id()).map_err(io("locked"))?;
         Ok(Self { _file: file })
+    }
+}
+
+/// Root may work on another user's store, which must not lock that user out. Who is not root can't give
+/// files away, and need not.
+fn give_to_owner(lock: &File, store: &Path) {
+    if let (Ok(lock_is), Ok(store_is)) = (lock.metadata(), store.metadata())
+        && lock_is.uid() != store_is.uid()
+    {
+        drop(fchown(lock, Some(store_is.uid()), Some(store_is.gid())));
     }
 }
 

@@ -84,7 +84,7 @@ fn in_memory(path: &Path) -> Result<Opened, StoreError> {
     let mut file = file::open(path, false)?;
     let len = file.metadata().map_err(io)?.len();
     if len > MOST_BYTES {
-        return Err(StoreError::Header("the file is larger than 4 GiB"));
+        return Err(StoreError::TooLarge { path: path.into() });
     }
     let memory = InMemoryBackend::new();
     memory.set_len(len).map_err(io)?;

@@ -27,9 +27,9 @@ const MEMORY_KIB: u32 = 64 * 1024;
 const PASSES: u32 = 3;
 const LANES: u32 = 4;
 
-/// The most that a store's header may ask of the machine: 4 GiB, 64 passes, 64 lanes.
-const MOST_MEMORY_KIB: u32 = 4 * 1024 * 1024;
-const MOST_PASSES: u32 = 64;
+/// The most that a store's header may ask of the machine: 1 GiB, 16 passes, 64 lanes; some seconds.
+const MOST_MEMORY_KIB: u32 = 1024 * 1024;
+const MOST_PASSES: u32 = 16;
 const MOST_LANES: u32 = 64;
 
 impl Kdf {

@@ -65,7 +65,14 @@ impl Unlocker {
         store: &[u8; 16],
         store_key: &StoreKey,
     ) -> Result<Self, StoreError> {
+        let is_shown = |name: &str| !name.is_empty() && !name.chars().any(char::is_control);
+        if !is_shown(name) || name.chars().count() > 64 {
+            return Err(StoreError::UnlockerName);
+        }
         let kind = match secret {
+            UnlockSecret::Passphrase(passphrase) if passphrase.is_empty() => {
+                return Err(StoreError::EmptyPassphrase);
+            }
             UnlockSecret::Passphrase(_) => UnlockerKind::Passphrase(Kdf::fresh()?),
             UnlockSecret::KeyFile(_) => UnlockerKind::KeyFile {},
         };

@@ -1,10 +1,11 @@
 //! A disk whose power can be cut.
 
 use std::io;
+use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::StorageBackend;
+use redb::{BackendError, ConcurrencyMode, StorageBackend};
 
 use crate::error::StoreError;
 use crate::file::{self, Medium, Opened};
@@ -107,7 +108,33 @@ fn place(offset: u64) -> usize {
     usize::try_from(offset).unwrap()
 }
 
+/// Nobody else has this disk: every lock is to be had. A database commits in another way where it takes
+/// locks, and so it is that way whose power is cut.
 impl StorageBackend for Disk {
+    fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+
+    fn try_lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+
+    fn lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn query_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(false)
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.powered()?.current.len() as u64)
     }
@@ -154,8 +181,10 @@ impl StorageBackend for Disk {
 
 impl Medium for Disk {
     fn open(&self) -> Result<Opened, StoreError> {
-        let opened =
-            file::builder().set_check_integrity_on_open(true).create_with_backend(self.clone());
+        let opened = file::builder()
+            .set_concurrency_mode(ConcurrencyMode::SingleWriter)
+            .set_check_integrity_on_open(true)
+            .create_with_backend(self.clone());
         opened.map(Opened::Writer).map_err(|error| self.failed("opened", error.into()))
     }
 

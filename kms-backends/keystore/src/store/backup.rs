@@ -26,6 +26,8 @@ use crate::format::unlocker::{UnlockSecret, Unlocker};
 pub struct RestorePlan {
     /// The keys that are not in the store.
     pub add: BTreeSet<KeyId>,
+    /// The keys of which the backup has newer versions, which would be added.
+    pub newer: BTreeSet<KeyId>,
     /// The keys that are in the store already and stay as they are there.
     pub present: BTreeSet<KeyId>,
     /// The keys that were destroyed in the store and would come back.
@@ -81,7 +83,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::BackupDamaged`]; [`StoreError::Conflict`], if there are other keys
-    /// here under ids of the backup.
+    /// or masters here under ids of the backup.
     pub fn plan_restore(
         &self,
         backup: &Self,
@@ -106,10 +108,12 @@ impl Store {
             };
             if here.is_empty() {
                 plan.add.insert(id);
-            } else if versions.iter().any(clash) || versions.len() > here.len() {
+            } else if versions.iter().any(clash) {
                 conflicts.insert(id.to_string());
             } else if is_gone(&here) && !is_gone(&versions) {
                 plan.revive.insert(id);
+            } else if versions.len() > here.len() {
+                plan.newer.insert(id);
             } else {
                 plan.present.insert(id);
             }
@@ -140,8 +144,8 @@ impl Store {
         let (from, to) = ((backup.id(), backup.keys()), (self.id(), self.keys()));
         let mut changes = Vec::new();
         for (id, versions) in backup.all_records()? {
-            let revives = plan.revive.contains(&id);
-            if !revives && !plan.add.contains(&id) {
+            let is_newer = plan.newer.contains(&id);
+            if !is_newer && !plan.revive.contains(&id) && !plan.add.contains(&id) {
                 continue;
             }
             let mut here = BTreeMap::new();
@@ -151,6 +155,9 @@ impl Store {
             }
             for record in versions {
                 let name = record::name(&id, record.info.version);
+                if is_newer && here.remove(&name).is_some() {
+                    continue;
+                }
                 let new = Some(record.resealed(record.info.clone(), from, to)?.to_bytes()?);
                 let old = here.remove(&name);
                 changes.push(Change { table: Table::Records, name, old, new });
@@ -184,7 +191,7 @@ impl Store {
     /// On disks and file systems that never write in place, old blocks may survive all the same.
     ///
     /// # Errors
-    /// [`StoreError`]; the store is as it was before.
+    /// [`StoreError`]; the store is whole all the same, as it was before or written anew.
     pub fn rewrite(&mut self) -> Result<(), StoreError> {
         if self.lock.is_none() {
             return Err(StoreError::ReadOnly { path: self.path() });
@@ -193,23 +200,33 @@ impl Store {
         let path = self.path();
         let mut state = self.state();
         let (header, hidden) = (&self.sealing.bytes, state.committed.bytes.clone());
-        file::replace_whole(&path, |database| write_all(database, header, &hidden, &entries))?;
-        // What is open still is the old file.
+        // From here on what is open may be the old file.
         state.database = None;
-        self.database(&mut state).map(drop)
+        let replaced =
+            file::replace_whole(&path, |database| write_all(database, header, &hidden, &entries));
+        replaced?.overwrite(&path)
     }
 
+    /// Everything in the store, proved to be what was last written.
     fn entries(&self) -> Result<Entries, StoreError> {
         let mut entries = Entries::new();
-        self.read(|contents| {
+        let mut digest = Digest::default();
+        let (header, hidden) = self.read(|contents| {
             for table in Table::ALL {
                 let Ok(()) = contents.each(table, |name, bytes| {
+                    digest.add(&self.keys().digest, table.as_str(), name, bytes);
                     entries.push((table, name.to_vec(), bytes.to_vec()));
                     Ok::<_, std::convert::Infallible>(())
                 })?;
             }
-            Ok(())
+            contents.header()
         })?;
+        let (Some(header), Some(hidden)) = (header, hidden) else {
+            return Err(StoreError::Header("a part of it is missing"));
+        };
+        if Header::open(&header, self.keys(), &hidden)? != digest {
+            return Err(StoreError::Records);
+        }
         Ok(entries)
     }
 

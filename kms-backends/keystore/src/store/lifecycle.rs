@@ -15,6 +15,9 @@ type Refusal = (&'static str, &'static str);
 /// What is said of a key whose deletion is scheduled.
 const PENDING: Refusal = ("scheduled for deletion", "cancel the deletion first");
 
+/// What is said of a key that must not be deleted.
+const PROTECTED: Refusal = ("protected from deletion", "take the protection off first");
+
 impl Store {
     /// Stops a key from signing until it is enabled.
     ///
@@ -44,7 +47,7 @@ impl Store {
             seconds => now().saturating_add(seconds).saturating_add(1),
         };
         self.set_state(id, |now| match now.flags.protected {
-            true => Err(("protected from deletion", "take the protection off first")),
+            true => Err(PROTECTED),
             false => unless_pending(now.state, StoredState::PendingDeletion { not_before }),
         })
     }
@@ -68,7 +71,12 @@ impl Store {
     /// [`StoreError`]; [`StoreError::State`], if no deletion is scheduled; [`StoreError::Waiting`].
     pub fn destroy(&self, id: &KeyId) -> Result<StoredKey, StoreError> {
         let at = now();
-        match self.newest(id)?.info.state {
+        let newest = self.newest(id)?.info;
+        if newest.flags.protected {
+            let (state, advice) = PROTECTED;
+            return Err(StoreError::State { id: id.clone(), state, advice });
+        }
+        match newest.state {
             StoredState::PendingDeletion { not_before } if not_before <= at => {}
             StoredState::PendingDeletion { not_before } => {
                 let seconds = not_before - at;

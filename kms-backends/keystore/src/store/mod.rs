@@ -31,8 +31,9 @@ pub use verify::Verified;
 
 /// An open store. Dropping it releases its lock and wipes its keys.
 ///
-/// Every method blocks for the disk. What changes the store is on the disk when it returns, or has
-/// not happened.
+/// Every method blocks for the disk. What changes the store is on the disk when it returns. On an error
+/// it has not happened – unless the disk says that it could not sync what it synced all the same; which of
+/// the two it was, the next change finds out.
 pub struct Store {
     medium: Box<dyn Medium>,
     sealing: Sealing,
@@ -75,7 +76,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; [`StoreError::Exists`] where there is a file already.
     pub fn create(path: &Path, secret: &UnlockSecret) -> Result<Self, StoreError> {
+        if path.symlink_metadata().is_ok() {
+            return Err(StoreError::Exists { path: path.into() });
+        }
+        let path = &file::resolve_new(path)?;
         let lock = WriterLock::acquire(path)?;
+        file::remove_left_overs(path)?;
         if path.symlink_metadata().is_ok() {
             return Err(StoreError::Exists { path: path.into() });
         }
@@ -91,10 +97,11 @@ impl Store {
     /// [`StoreError`]; [`StoreError::Missing`], [`StoreError::InUse`], [`StoreError::WrongKey`], and
     /// whatever is wrong with what is stored.
     pub fn open(path: &Path, secret: &UnlockSecret) -> Result<Self, StoreError> {
-        if path.symlink_metadata().is_err() {
-            return Err(StoreError::Missing { path: path.into() });
-        }
+        let path = &file::resolve(path)?;
+        // Nothing is put beside what is no store.
+        drop(file::open(path, true)?);
         let lock = WriterLock::acquire(path)?;
+        file::remove_left_overs(path)?;
         Self::open_on(Box::new(DiskFile(path.into())), Some(lock), secret)
     }
 
@@ -106,9 +113,7 @@ impl Store {
     /// [`StoreError`], as [`Store::open`]. Whatever would change the store is
     /// [`StoreError::ReadOnly`].
     pub fn open_read_only(path: &Path, secret: &UnlockSecret) -> Result<Self, StoreError> {
-        if path.symlink_metadata().is_err() {
-            return Err(StoreError::Missing { path: path.into() });
-        }
+        let path = &file::resolve(path)?;
         Self::open_on(Box::new(Snapshot(path.into())), None, secret)
     }
 

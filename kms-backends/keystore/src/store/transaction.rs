@@ -93,9 +93,14 @@ impl Transaction<'_> {
         })
     }
 
-    /// Counts from nothing: every entry is about to be counted in again.
-    pub(super) fn restart_digest(&mut self) {
+    /// Counts from nothing: every entry is about to be counted in again. What they add up to now must
+    /// be what they did when they were written.
+    pub(super) fn restart_digest(&mut self, now: &Digest) -> Result<(), Abort> {
+        if self.digest != *now {
+            return Err(Abort::Refused(StoreError::Records));
+        }
         self.digest = Digest::default();
+        Ok(())
     }
 
     /// Replaces an entry that the digest has not counted.

@@ -105,9 +105,17 @@ impl Store {
         let (id, old) = (*self.id(), self.keys());
         let resealed = self.transact_under(&sealing.bytes, &sealing.keys, |transaction| {
             let (from, to) = ((&id, old), (&id, &sealing.keys));
-            transaction.restart_digest();
-            for table in Table::ALL {
-                let entries = transaction.entries(table).map_err(Abort::Database)?;
+            let tables = Table::ALL.map(|table| transaction.entries(table).map(|all| (table, all)));
+            let tables: Vec<_> =
+                tables.into_iter().collect::<Result<_, _>>().map_err(Abort::Database)?;
+            let mut digest = Digest::default();
+            for (table, entries) in &tables {
+                for (name, bytes) in entries {
+                    digest.add(&old.digest, table.as_str(), name, bytes);
+                }
+            }
+            transaction.restart_digest(&digest)?;
+            for (table, entries) in tables {
                 for entry in entries {
                     let (name, before) = &entry;
                     let after = match table {
