@@ -21,7 +21,8 @@ pub(crate) struct UnlockOptions {
     /// An environment variable with the store's passphrase
     #[arg(long, global = true, value_name = "NAME", help_heading = "Store")]
     passphrase_env: Option<String>,
-    /// A program that prints the store's passphrase; no shell is in between
+    /// A program that prints the store's passphrase, and its arguments, which white space separates; no
+    /// shell is in between, so quotes do nothing
     #[arg(long, global = true, value_name = "PROGRAM ARGS", help_heading = "Store")]
     passphrase_command: Option<String>,
     /// A key file (0600) that opens the store
@@ -40,6 +41,20 @@ pub(crate) struct Context {
 }
 
 impl UnlockOptions {
+    /// Whether an option says what opens the store.
+    pub(crate) fn is_given(&self) -> bool {
+        self.given().contains(&true)
+    }
+
+    fn given(&self) -> [bool; 4] {
+        [
+            self.passphrase_file.is_some(),
+            self.passphrase_env.is_some(),
+            self.passphrase_command.is_some(),
+            self.key_file.is_some(),
+        ]
+    }
+
     pub(crate) fn env_name(&self) -> Option<&str> {
         self.passphrase_env.as_deref()
     }
@@ -47,12 +62,7 @@ impl UnlockOptions {
     /// The place that is named, if one is. Global options conflict wherever they stand on the command
     /// line, which clap doesn't see.
     pub(crate) fn place(&self) -> Outcome<Option<UnlockSource>> {
-        let given = [
-            self.passphrase_file.is_some(),
-            self.passphrase_env.is_some(),
-            self.passphrase_command.is_some(),
-            self.key_file.is_some(),
-        ];
+        let given = self.given();
         if given.into_iter().filter(|given| *given).count() > 1 {
             return Err(Failure::usage(
                 "--passphrase-file, --passphrase-env, --passphrase-command and --key-file exclude \
@@ -64,7 +74,8 @@ impl UnlockOptions {
             return Ok(Some(UnlockSource::KeyFile(path.clone())));
         }
         let by_default = std::env::var_os("KMS_PASSPHRASE_FILE").map(PathBuf::from);
-        let by_default = by_default.filter(|_| !given.contains(&true));
+        let by_default =
+            by_default.filter(|path| !given.contains(&true) && !path.as_os_str().is_empty());
         let file = self.passphrase_file.as_deref().or(by_default.as_deref());
         let env = self.passphrase_env.as_deref();
         let place = source::place(file, env, self.passphrase_command.as_deref())?;
@@ -159,8 +170,8 @@ pub(crate) fn refused(error: StoreError) -> Failure {
         StoreError::InUse { path, holder } => {
             let process = holder.map_or("another process".into(), |pid| format!("process {pid}"));
             Failure::unavailable(format_args!(
-                "store {} is in use: a node ({process}) has the store open: reading works; stop it \
-                 to change keys",
+                "store {} is in use: a node, or another kms ({process}), has it open: reading works; \
+                 changes need it stopped",
                 path.display()
             ))
         }

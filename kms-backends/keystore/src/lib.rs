@@ -3,7 +3,8 @@
 //! [`KeystoreSettings`] opens the file as a backend of the key management service; [`Store`] is the
 //! file itself, for the operator's command and for whoever else works on a store while no node does.
 //!
-//! One key derivation (Argon2id) per open leads from a passphrase to a random store key;
+//! One key derivation (Argon2id) per open – one for each passphrase that the store may be opened with,
+//! until one fits – leads from a passphrase to a random store key;
 //! each secret is sealed under a key derived from that (XChaCha20-Poly1305), together with all that
 //! is known of it in clear. A keyed digest over all records, in a sealed part of the header, shows
 //! when one was taken out or put back as it was before. What nobody can see from the file alone is

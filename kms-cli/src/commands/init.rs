@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kms_backend_keystore::{StoreError, UnlockSecret};
-use kms_secrets::{SecretBytes, secret_file};
+use kms_secrets::{PassphraseSource, SecretBytes, secret_file};
 use serde_json::json;
 
 use crate::failure::{Failure, Outcome};
@@ -34,7 +34,7 @@ impl Init {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let path = &context.path;
         let made = self.generate_passphrase.as_ref().or(self.generate_key_file.as_ref());
-        if made.is_some() && context.unlock.place()?.is_some() {
+        if made.is_some() && context.unlock.is_given() {
             return Err(Failure::usage(
                 "what opens the store is generated, or is there already: not both",
             ));
@@ -48,7 +48,11 @@ impl Init {
             (None, Some(file)) => generate_key_file(file)?,
             (None, None) => context.new_secret()?,
         };
-        context.create(&secret)?;
+        if let Err(failure) = context.create(&secret) {
+            // Made a moment ago, and opens nothing.
+            drop(made.map(std::fs::remove_file));
+            return Err(failure);
+        }
         let opener = made.map_or(String::new(), |made| format!("; {} opens it", made.display()));
         context.output.answer(
             &json!({
@@ -60,13 +64,11 @@ impl Init {
     }
 }
 
-/// A new file with 32 random bytes in hex and a newline, and the passphrase in it.
+/// A new file with a random passphrase, and what is in it.
 fn generate_passphrase(path: &Path) -> Outcome<UnlockSecret> {
-    let random = random()?;
-    let line = hex_line(random.expose())?;
-    secret_file::create(path, line.expose())?;
-    let passphrase = line.expose().trim_ascii_end();
-    Ok(UnlockSecret::Passphrase(SecretBytes::from_slice(passphrase)))
+    secret_file::create_passphrase(path)?;
+    let file = PassphraseSource::File { path: path.into(), group_readable: false };
+    Ok(UnlockSecret::Passphrase(file.read()?))
 }
 
 /// A new file with 32 random bytes.

@@ -185,7 +185,11 @@ impl Destroy {
         context.confirm.ask_for(&question, self.id.as_str())?;
         let key = store.destroy(&self.id)?;
         store.rewrite().map_err(|error| {
-            let done = format!("{} is destroyed, but old copies may be left in the file", self.id);
+            let done = format!(
+                "{} is destroyed, but old copies of it may be left in the file, which kms rekey \
+                 writes anew",
+                self.id
+            );
             Failure::from(error).of(done)
         })?;
         answer(context, &key, "is destroyed")

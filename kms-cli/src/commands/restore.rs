@@ -1,7 +1,6 @@
 //! `kms restore`.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -40,16 +39,18 @@ impl Restore {
     pub(super) fn run(self, context: &Context) -> Outcome {
         context.confirm.check()?;
         let backup = self.open_backup()?;
-        let is_new = !context.is_there();
-        let store =
-            if is_new { context.create(&context.new_secret()?)? } else { context.writer()?.0 };
-        let planned = self.plan(context, &store, &backup, is_new);
-        if planned.is_err() && is_new {
-            // Made a moment ago, locked since, and empty.
-            drop(fs::remove_file(&context.path));
-        }
-        let (plan, refused) = planned?;
-        store.restore(&backup, &plan)?;
+        let (plan, refused) = if context.is_there() {
+            let (store, _) = context.writer()?;
+            let (plan, refused) = self.plan(context, Some(&store), &backup)?;
+            store.restore(&backup, &plan)?;
+            (plan, refused)
+        } else {
+            // Never an empty store under the name of one that is to be full.
+            let secret = context.new_secret()?;
+            let planned = self.plan(context, None, &backup)?;
+            backup.backup(&context.path, &secret)?;
+            planned
+        };
         context.output.answer(&object(&plan, &refused), text(&plan, &refused))
     }
 
@@ -63,16 +64,19 @@ impl Restore {
         opened.map_err(|error| Failure::from(error).of(format!("backup {file} can't be opened")))
     }
 
-    /// What is to be done, after a yes to it, and which destroyed keys stay so.
+    /// What is to be done, after a yes to it, and which destroyed keys stay so. Without a store, a new
+    /// one is to be made.
     fn plan(
         &self,
         context: &Context,
-        store: &Store,
+        store: Option<&Store>,
         backup: &Store,
-        is_new: bool,
     ) -> Outcome<(RestorePlan, BTreeSet<KeyId>)> {
         let progress = Progress::new("proving", backup.count()?);
-        let plan = store.plan_restore(backup, || progress.step());
+        let plan = match store {
+            Some(store) => store.plan_restore(backup, || progress.step()),
+            None => backup.plan_whole(|| progress.step()),
+        };
         drop(progress);
         let mut plan =
             plan.map_err(|error: StoreError| Failure::from(error).of("nothing was restored"))?;
@@ -88,13 +92,13 @@ impl Restore {
             let revived = names(&plan.revive);
             output.warn(format_args!("destroyed in the store, and come back: {revived}"));
         }
-        if is_new {
+        if store.is_none() {
             output.warn(
                 "a new store doesn't know which keys were destroyed since the backup was made: they \
                  come back",
             );
         }
-        let into = if is_new { "new store" } else { "store" };
+        let into = if store.is_none() { "new store" } else { "store" };
         context.confirm.ask(&format!(
             "Into {into} {}: {}",
             context.path.display(),
@@ -108,6 +112,7 @@ fn object(plan: &RestorePlan, refused: &BTreeSet<KeyId>) -> Value {
     let ids = |ids: &BTreeSet<KeyId>| ids.iter().map(KeyId::as_str).collect::<Value>();
     json!({
         "added": ids(&plan.add),
+        "newer": ids(&plan.newer),
         "present": ids(&plan.present),
         "revived": ids(&plan.revive),
         "refused": ids(refused),
@@ -117,9 +122,10 @@ fn object(plan: &RestorePlan, refused: &BTreeSet<KeyId>) -> Value {
 
 fn text(plan: &RestorePlan, refused: &BTreeSet<KeyId>) -> String {
     format!(
-        "{} and {} added, {} revived, {} there already, {} refused",
+        "{} and {} added, {} brought up to date, {} revived, {} there already, {} refused",
         count(plan.add.len(), "key"),
         count(plan.masters.len(), "master"),
+        plan.newer.len(),
         plan.revive.len(),
         plan.present.len(),
         refused.len(),

@@ -21,7 +21,10 @@ fn a_store_in_use_is_read_and_not_changed() {
     let new = kms_backend_keystore::NewKey::new(KeyId::new("b").unwrap(), KeyType::Ed25519);
     store.generate(&[new]).unwrap();
 
-    let says = format!("a node (process {}) has the store open: reading works", std::process::id());
+    let says = format!(
+        "a node, or another kms (process {}), has it open: reading works",
+        std::process::id()
+    );
     for args in [
         &["generate", "c", "--type", "ed25519"][..],
         &["rotate", "a"],

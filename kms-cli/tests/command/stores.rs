@@ -18,7 +18,7 @@ fn a_generated_passphrase_opens_the_store() {
     assert_eq!(folder.mode("pass"), 0o600);
     assert_eq!(folder.read("pass").trim().len(), 64);
     folder.bare(&["--passphrase-file", "pass", "list"]).ok();
-    folder.kms(&["list"]).fails(69, "wrong passphrase or key");
+    folder.kms(&["list"]).fails(69, "no unlocker of this kind");
 
     let other = ["--store", "other", "init", "--generate-passphrase", "pass"];
     folder.bare(&other).fails(69, "exists already");
@@ -78,7 +78,7 @@ fn a_wrong_key_opens_nothing() {
     folder.write("pass", PASSPHRASE);
     folder.bare(&["--key-file", "other", "list"]).fails(69, "wrong passphrase or key");
     folder.bare(&["--key-file", "short", "list"]).fails(69, "31 bytes");
-    folder.bare(&["--passphrase-file", "pass", "list"]).fails(69, "wrong passphrase or key");
+    folder.bare(&["--passphrase-file", "pass", "list"]).fails(69, "no unlocker of this kind");
     folder.bare(&["--key-file", "absent", "list"]).fails(69, "does not exist");
 }
 
@@ -121,4 +121,13 @@ fn the_store_can_be_named_by_a_variable() {
     let mut command = folder.command(["--key-file", "key", "list"]);
     assert!(command.env("KMS_STORE", "elsewhere").output().unwrap().status.success());
     folder.kms(&["list"]).fails(69, "does not exist");
+}
+
+/// What was generated for a store that could not be made is in nobody's way.
+#[test]
+fn what_is_generated_in_vain_goes_again() {
+    let folder = Folder::new();
+    let store = ["--store", "no/such/folder/store", "init", "--generate-passphrase", "new.pass"];
+    folder.bare(&store).fails(69, "can't be created");
+    assert!(!folder.path("new.pass").exists());
 }

@@ -89,11 +89,7 @@ impl Store {
         backup: &Self,
         seen: impl FnMut(),
     ) -> Result<RestorePlan, StoreError> {
-        let mut problems = backup.verify(seen)?.problems.into_iter();
-        if let Some(first) = problems.next() {
-            let (problems, first) = (1 + problems.len(), Box::new(first));
-            return Err(StoreError::BackupDamaged { problems, first });
-        }
+        backup.prove_backup(seen)?;
         let mut plan = RestorePlan::default();
         let mut conflicts = BTreeSet::new();
         for (id, versions) in backup.all_records()? {
@@ -133,6 +129,30 @@ impl Store {
             Ok(plan)
         } else {
             Err(StoreError::Conflict(conflicts.into_iter().collect()))
+        }
+    }
+
+    /// What is in this backup, for a store that is to be made of it by [`Store::backup`]. Every secret is
+    /// opened and proved, as [`Store::plan_restore`] does it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::BackupDamaged`].
+    pub fn plan_whole(&self, seen: impl FnMut()) -> Result<RestorePlan, StoreError> {
+        self.prove_backup(seen)?;
+        let mut plan = RestorePlan::default();
+        plan.add.extend(self.all_records()?.into_keys());
+        plan.masters.extend(self.masters()?.into_iter().map(|master| master.id));
+        Ok(plan)
+    }
+
+    fn prove_backup(&self, seen: impl FnMut()) -> Result<(), StoreError> {
+        let mut problems = self.verify(seen)?.problems.into_iter();
+        match problems.next() {
+            None => Ok(()),
+            Some(first) => {
+                let (problems, first) = (1 + problems.len(), Box::new(first));
+                Err(StoreError::BackupDamaged { problems, first })
+            }
         }
     }
 
