@@ -231,6 +231,12 @@ pub enum StoreError {
         /// The most there can be.
         most: usize,
     },
+    /// The store that is read here was sealed under other keys meanwhile.
+    #[error("store {} was sealed anew while it was read: try again", path.display())]
+    SealedAnew {
+        /// The store's path.
+        path: PathBuf,
+    },
     /// The store was opened for reading alone.
     #[error("store {} is open for reading alone", path.display())]
     ReadOnly {
@@ -311,9 +317,10 @@ impl From<StoreError> for BackendError {
             | StoreError::UnlockerExists(_)
             | StoreError::Conflict(_) => Self::AlreadyExists,
             StoreError::WrongKey { .. } => Self::WrongSecret,
-            StoreError::InUse { .. } | StoreError::Randomness(_) | StoreError::Generate(_) => {
-                Self::Unavailable
-            }
+            StoreError::InUse { .. }
+            | StoreError::SealedAnew { .. }
+            | StoreError::Randomness(_)
+            | StoreError::Generate(_) => Self::Unavailable,
             StoreError::Io { cause, .. } => match cause.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Denied,
                 _ => Self::Unavailable,

@@ -4,6 +4,8 @@ use kms_keys::KeyId;
 
 use super::{Store, Table};
 use crate::error::StoreError;
+use crate::file::HeaderParts;
+use crate::format::header::Header;
 use crate::format::master::{MasterRecord, StoredMaster};
 use crate::format::record::{self, Record, StoredKey};
 use crate::format::unlocker::Unlocker;
@@ -112,8 +114,23 @@ impl Store {
             let mut state = self.state();
             self.database(&mut state)?.contents()
         };
-        contents
-            .and_then(|contents| read(&contents))
-            .map_err(|error| self.medium.failed("read", error))
+        let failed = |error| self.medium.failed("read", error);
+        let contents = contents.map_err(failed)?;
+        if self.medium.is_read_only() {
+            self.expect_same_keys(&contents.header().map_err(failed)?)?;
+        }
+        read(&contents).map_err(failed)
+    }
+
+    /// Whoever writes to a store that is read here may have sealed it anew, under keys that are not known
+    /// here.
+    fn expect_same_keys(&self, header: &HeaderParts) -> Result<(), StoreError> {
+        let (Some(header), Some(hidden)) = header else {
+            return Err(StoreError::Header("a part of it is missing"));
+        };
+        match Header::open(header, self.keys(), hidden) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(StoreError::SealedAnew { path: self.path() }),
+        }
     }
 }
