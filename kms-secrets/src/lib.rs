@@ -1,6 +1,8 @@
 //! What a secret is: bytes that are wiped, and the places they are read from.
 //!
 //! - [`SecretBytes`] and [`SecretArray`] hold secret bytes in one allocation and wipe it.
+//! - [`Shielded`] holds one as ciphertext, under a key in a page that others find hard to read, and
+//!   [`on_wiped_stack`] overwrites the stack that a computation with it used.
 //! - [`SecretSource`] says where a secret is – a file, an environment variable – and reads it,
 //!   wiping every buffer on the way. [`PassphraseSource`] does so for a passphrase, which can also
 //!   be asked for or come from a program.
@@ -11,11 +13,16 @@
 //!
 //! All `unsafe` code of the workspace is in this crate; each block says why it is sound.
 //!
-//! What it does not do: keep secrets from whoever may read this process's memory. Pages are
-//! neither locked nor kept out of core dumps.
+//! What it does not do: keep secrets from whoever may run code in this process, or read its memory
+//! while it signs. [`SecretBytes`] and [`SecretArray`] lie in ordinary memory, meant for secrets that
+//! are on their way; what stays is [`Shielded`].
 
-#![allow(unsafe_code, reason = "the environment's memory is reached through C pointers alone")]
+#![allow(
+    unsafe_code,
+    reason = "pages, stacks and the environment are reached through pointers alone"
+)]
 
+mod arena;
 mod array;
 mod bytes;
 mod command;
@@ -28,14 +35,19 @@ mod passphrase_settings;
 mod pasted;
 pub mod prompt;
 pub mod secret_file;
+mod shield;
 mod source;
+mod stack;
 pub mod stdin;
 mod terminal;
 
+pub use arena::Protection;
 pub use array::SecretArray;
 pub use bytes::SecretBytes;
 pub use command::CommandError;
 pub use decode::{DecodeError, DecodedSecret, Encoding};
 pub use passphrase::{MAX_PASSPHRASE_BYTES, PassphraseError, PassphraseSource};
 pub use pasted::looks_like_secret;
+pub use shield::{MAX_SHIELDED_BYTES, ShieldError, Shielded, protection};
 pub use source::{MAX_SOURCE_BYTES, SecretSource, SourceError};
+pub use stack::{on_wiped_stack, wipe_stack};
