@@ -2,7 +2,12 @@
 
 use std::fmt;
 
+use k256::elliptic_curve::ops::Reduce;
+use k256::elliptic_curve::point::AffineCoordinates;
 use k256::schnorr;
+use k256::{FieldBytes, NonZeroScalar, ProjectivePoint, Scalar};
+use sha2::{Digest, Sha256};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use crate::{Secp256k1PublicKey, Secp256k1SecretKey, SignError, SignatureError, VerifyError, hex};
@@ -18,9 +23,7 @@ impl Secp256k1SecretKey {
     /// # Errors
     /// [`SignError::RandomnessUnavailable`]; [`SignError::SelfTestFailed`] if the machine miscalculates.
     pub fn sign_bip340(&self, message: &[u8]) -> Result<Bip340Signature, SignError> {
-        let mut aux_rand = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *aux_rand).map_err(SignError::RandomnessUnavailable)?;
-        self.sign_bip340_with_aux(message, &aux_rand)
+        sign(self.scalar(), self.public_key(), message)
     }
 
     /// Like [`Self::sign_bip340`] with auxiliary randomness that the caller brings, so that the same
@@ -34,14 +37,62 @@ impl Secp256k1SecretKey {
         message: &[u8],
         aux_rand: &[u8; 32],
     ) -> Result<Bip340Signature, SignError> {
-        let signature =
-            self.bip340().sign_raw(message, aux_rand).map_err(|_| SignError::SelfTestFailed)?;
-        self.bip340()
-            .verifying_key()
-            .verify_raw(message, &signature)
-            .map_err(|_| SignError::SelfTestFailed)?;
-        Ok(Bip340Signature(signature))
+        sign_with_aux(self.scalar(), self.public_key(), message, aux_rand)
     }
+}
+
+/// Signs with auxiliary randomness from the system.
+pub(crate) fn sign(
+    secret: &NonZeroScalar,
+    public_key: &Secp256k1PublicKey,
+    message: &[u8],
+) -> Result<Bip340Signature, SignError> {
+    let mut aux_rand = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *aux_rand).map_err(SignError::RandomnessUnavailable)?;
+    sign_with_aux(secret, public_key, message, &aux_rand)
+}
+
+/// The default signing of BIP-340, by its names. The library's own needs its key to be made first,
+/// which costs a multiplication; the parity that it wants from that is known from the public key.
+fn sign_with_aux(
+    secret: &NonZeroScalar,
+    public_key: &Secp256k1PublicKey,
+    message: &[u8],
+    aux_rand: &[u8; 32],
+) -> Result<Bip340Signature, SignError> {
+    let public_bytes = public_key.to_bytes();
+    let (parity, x_of_p) = (public_bytes[0], &public_bytes[1..]);
+    let mut d = Zeroizing::new(**secret);
+    let negated = Zeroizing::new(-*d);
+    d.conditional_assign(&negated, parity.ct_eq(&3));
+
+    let mut t = Zeroizing::new(d.to_bytes());
+    let mask = Zeroizing::new(tagged_hash(b"BIP0340/aux", &[aux_rand]));
+    t.iter_mut().zip(mask.iter()).for_each(|(byte, mask)| *byte ^= mask);
+    let rand = Zeroizing::new(tagged_hash(b"BIP0340/nonce", &[&t, x_of_p, message]));
+    let mut k = Zeroizing::new(<Scalar as Reduce<FieldBytes>>::reduce(&rand));
+    let r_point = ProjectivePoint::mul_by_generator(&k).to_affine();
+    let negated = Zeroizing::new(-*k);
+    k.conditional_assign(&negated, r_point.y_is_odd());
+
+    let r = r_point.x();
+    let challenge = tagged_hash(b"BIP0340/challenge", &[&r, x_of_p, message]);
+    let e = <Scalar as Reduce<FieldBytes>>::reduce(&challenge);
+    let s = *k + e * *d;
+    let mut bytes = [0; 64];
+    bytes[..32].copy_from_slice(&r);
+    bytes[32..].copy_from_slice(&s.to_bytes());
+    // Refuses the numbers that BIP-340 refuses: `k`, and with it the x coordinate, or `s` was zero.
+    let signature = Bip340Signature::from_bytes(&bytes).map_err(|_| SignError::SelfTestFailed)?;
+    public_key.verify_bip340(message, &signature).map_err(|_| SignError::SelfTestFailed)?;
+    Ok(signature)
+}
+
+fn tagged_hash(tag: &[u8], parts: &[&[u8]]) -> FieldBytes {
+    let tag = Sha256::digest(tag);
+    let mut hash = Sha256::new_with_prefix(tag).chain_update(tag);
+    parts.iter().for_each(|part| hash.update(part));
+    hash.finalize()
 }
 
 impl Secp256k1PublicKey {
@@ -119,6 +170,25 @@ mod tests {
             assert_eq!(key.public_key().verify_bip340(b"any length", &signature), Ok(()));
             assert_eq!(key.public_key().verify_bip340(b"", &signature), Err(VerifyError));
         }
+    }
+
+    #[test]
+    fn signatures_are_those_of_the_library_s_own_key() {
+        for n in 1..=64_u8 {
+            let secret = [n; 32];
+            let ours = Secp256k1SecretKey::from_bytes(&secret).unwrap();
+            let theirs = schnorr::SigningKey::from_slice(&secret).unwrap();
+            let (message, aux) = (&[n; 70][..usize::from(n)], [!n; 32]);
+            let expected = theirs.sign_raw(message, &aux).unwrap();
+            assert_eq!(ours.sign_bip340_with_aux(message, &aux), Ok(Bip340Signature(expected)));
+        }
+    }
+
+    #[test]
+    fn a_secret_that_is_not_the_public_key_s_does_not_sign() {
+        let [one, six] = keys();
+        let mixed = sign(one.scalar(), six.public_key(), b"m");
+        assert_eq!(mixed, Err(SignError::SelfTestFailed));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! check again.
 
 mod public_key;
-mod secret_key;
+pub(crate) mod secret_key;
 mod signature;
 
 pub use public_key::Bls12381PublicKey;

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use ecdsa::hazmat::sign_prehashed_rfc6979;
 use k256::ecdsa::signature::hazmat::PrehashVerifier;
 use k256::ecdsa::{RecoveryId, VerifyingKey};
+use k256::{NonZeroScalar, Secp256k1};
 use sha2::{Digest, Sha256};
 
 use crate::{Secp256k1PublicKey, Secp256k1SecretKey, SignatureError, VerifyError, hex};
@@ -13,7 +15,7 @@ impl Secp256k1SecretKey {
     /// signature (RFC 6979 with SHA-256).
     #[must_use]
     pub fn sign_sha256(&self, message: &[u8]) -> EcdsaSignature {
-        self.sign_digest(&Sha256::digest(message).into())
+        sign_sha256(self.scalar(), message)
     }
 
     /// Signs a digest of 32 bytes as it is; nothing is hashed again. The same digest gives the same
@@ -23,9 +25,19 @@ impl Secp256k1SecretKey {
     /// forge.
     #[must_use]
     pub fn sign_digest(&self, digest: &[u8; 32]) -> EcdsaSignature {
-        let (signature, recovery_id) = self.ecdsa().sign_prehash_recoverable(digest);
-        EcdsaSignature { signature, recovery_id: Some(recovery_id) }
+        sign_digest(self.scalar(), digest)
     }
+}
+
+pub(crate) fn sign_sha256(secret: &NonZeroScalar, message: &[u8]) -> EcdsaSignature {
+    sign_digest(secret, &Sha256::digest(message).into())
+}
+
+/// Signs from the scalar alone: the library's own key would have to be made first, which costs as
+/// much as half a signature.
+pub(crate) fn sign_digest(secret: &NonZeroScalar, digest: &[u8; 32]) -> EcdsaSignature {
+    let (signature, recovery_id) = sign_prehashed_rfc6979::<Secp256k1, Sha256>(secret, digest, &[]);
+    EcdsaSignature { signature, recovery_id: Some(recovery_id) }
 }
 
 impl Secp256k1PublicKey {
@@ -147,6 +159,19 @@ mod tests {
         assert_eq!(key.sign_digest(&digest), signature);
         assert_eq!(key.public_key().verify_digest(&digest, &signature), Ok(()));
         assert_eq!(key.public_key().verify_sha256(b"message", &signature), Ok(()));
+    }
+
+    #[test]
+    fn signatures_are_those_of_the_library_s_own_key() {
+        for secret in [[1; 32], [9; 32], [0x7f; 32]] {
+            let ours = Secp256k1SecretKey::from_bytes(&secret).unwrap();
+            let theirs = k256::ecdsa::SigningKey::from_slice(&secret).unwrap();
+            for digest in [[0; 32], [7; 32], [0xff; 32]] {
+                let (signature, recovery_id) = theirs.sign_prehash_recoverable(&digest);
+                let expected = EcdsaSignature { signature, recovery_id: Some(recovery_id) };
+                assert_eq!(ours.sign_digest(&digest), expected);
+            }
+        }
     }
 
     #[test]

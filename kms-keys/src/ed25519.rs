@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use curve25519_dalek::scalar::Scalar;
 use ed25519_dalek::VerifyingKey;
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
-use kms_secrets::SecretArray;
+use kms_secrets::{SecretArray, on_wiped_stack};
 use sha2::{Digest, Sha512};
 use zeroize::Zeroizing;
 
@@ -46,6 +46,10 @@ impl Ed25519SecretKey {
     }
 
     pub(crate) fn from_secret(seed: SecretArray<32>) -> Result<Self, KeyError> {
+        on_wiped_stack(|| Self::compute(seed))
+    }
+
+    fn compute(seed: SecretArray<32>) -> Result<Self, KeyError> {
         let expanded = expand(seed.expose());
         let point = VerifyingKey::from(&*expanded);
         // Read back from its bytes, so that the test below covers the key that others will see.
@@ -68,9 +72,30 @@ impl Ed25519SecretKey {
         Ed25519Signature(raw_sign::<Sha512>(&self.expanded, message, &self.public_key.0))
     }
 
+    /// What signing needs of the seed, which [`sign_expanded`] takes: scalar, then prefix.
+    pub(crate) fn write_expanded(&self, out: &mut [u8; 64]) {
+        let (scalar, prefix) = out.split_at_mut(32);
+        scalar.copy_from_slice(self.expanded.scalar.as_bytes());
+        prefix.copy_from_slice(&self.expanded.hash_prefix);
+    }
+
     pub(crate) fn seed(&self) -> &[u8; 32] {
         self.seed.expose()
     }
+}
+
+/// Signs without the seed, whose hash costs as much as a signature with the key that has to be made
+/// of it. `None` if the scalar is none: it was damaged.
+pub(crate) fn sign_expanded(
+    expanded: &[u8; 64],
+    public_key: &Ed25519PublicKey,
+    message: &[u8],
+) -> Option<Ed25519Signature> {
+    let (scalar, prefix) = expanded.split_first_chunk()?;
+    let scalar = Zeroizing::new(Scalar::from_canonical_bytes(*scalar).into_option()?);
+    // Wipes itself when dropped.
+    let expanded = ExpandedSecretKey { scalar: *scalar, hash_prefix: prefix.try_into().ok()? };
+    Some(Ed25519Signature(raw_sign::<Sha512>(&expanded, message, &public_key.0)))
 }
 
 /// What signing needs of the seed, on the heap where it stays.

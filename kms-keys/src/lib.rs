@@ -28,11 +28,12 @@
 //!
 //! # What is not protected
 //!
-//! Our own buffers are wiped, and secrets live in heap memory that is wiped when they are dropped.
-//! The libraries underneath keep scalars and nonces on the stack while they compute, and hand a new
-//! secp256k1 key over by moving it; they work in constant time, but what they leave on the stack lies
-//! there until it is overwritten. So do the libraries of BIP-39, scrypt (which leaves its working memory
-//! behind) and Unicode. A mnemonic's words are looked up in a list, which takes a time that depends on
+//! Our own buffers are wiped, and secrets live in heap memory that is wiped when they are dropped; the
+//! stack that making a key used is wiped too. The libraries underneath keep scalars and nonces on the
+//! stack while they sign; they work in constant time, but what they leave there lies there until it is
+//! overwritten. So whoever signs with keys that stay keeps them as [`SecretKey::at_rest`] gives them,
+//! shielded, and signs with a [`RestingKey`] inside `kms_secrets::Shielded::open`, which wipes the stack.
+//! The libraries of BIP-39, scrypt (which leaves its working memory behind) and Unicode leave theirs. A mnemonic's words are looked up in a list, which takes a time that depends on
 //! them. Against faults of the machine there are self-tests of new keys and
 //! of BIP-340 signatures, no more.
 
@@ -56,6 +57,7 @@ mod private_key_info;
 mod public_key;
 mod public_key_info;
 mod random;
+mod resting_key;
 mod scheme;
 mod secp256k1;
 mod secret_key;
@@ -75,6 +77,7 @@ pub use key_id::{KeyId, KeyIdError};
 pub use key_type::{KeyType, UnknownKeyType};
 pub use operator::{Operator, OperatorError, SecretRef};
 pub use public_key::PublicKey;
+pub use resting_key::RestingKey;
 pub use scheme::{SigningScheme, UnknownSigningScheme};
 pub use secp256k1::{Secp256k1PublicKey, Secp256k1SecretKey};
 pub use secret_key::SecretKey;

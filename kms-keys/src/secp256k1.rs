@@ -3,10 +3,11 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use k256::ecdsa::VerifyingKey;
-use k256::schnorr;
-use kms_secrets::SecretArray;
+use k256::ecdsa::{SigningKey, VerifyingKey};
+use k256::{FieldBytes, NonZeroScalar};
+use kms_secrets::{SecretArray, on_wiped_stack};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::{KeyError, hex, random};
 
@@ -17,15 +18,9 @@ use crate::{KeyError, hex, random};
 /// alone.
 pub struct Secp256k1SecretKey {
     bytes: SecretArray<32>,
-    /// The scalar as each scheme wants it, computed once; wiped by the library when dropped.
-    signers: Box<Signers>,
+    /// The library's form; wiped by it when dropped.
+    signer: Box<SigningKey>,
     public_key: Secp256k1PublicKey,
-}
-
-struct Signers {
-    ecdsa: k256::ecdsa::SigningKey,
-    /// Negated where the public key has an odd y.
-    bip340: schnorr::SigningKey,
 }
 
 impl Secp256k1SecretKey {
@@ -49,17 +44,17 @@ impl Secp256k1SecretKey {
     }
 
     pub(crate) fn from_secret(bytes: SecretArray<32>) -> Result<Self, KeyError> {
+        on_wiped_stack(|| Self::compute(bytes))
+    }
+
+    fn compute(bytes: SecretArray<32>) -> Result<Self, KeyError> {
         if bool::from(bytes.expose().ct_eq(&[0; 32])) {
             return Err(KeyError::Zero);
         }
-        let signers = Box::new(Signers {
-            ecdsa: k256::ecdsa::SigningKey::from_slice(bytes.expose())
-                .map_err(|_| KeyError::OutOfRange)?,
-            bip340: schnorr::SigningKey::from_slice(bytes.expose())
-                .map_err(|_| KeyError::OutOfRange)?,
-        });
-        let public_key = Secp256k1PublicKey(*signers.ecdsa.verifying_key());
-        Ok(Self { bytes, signers, public_key })
+        let signer = SigningKey::from_slice(bytes.expose()).map_err(|_| KeyError::OutOfRange)?;
+        let signer = Box::new(signer);
+        let public_key = Secp256k1PublicKey(*signer.verifying_key());
+        Ok(Self { bytes, signer, public_key })
     }
 
     /// The public key, computed when the secret was made.
@@ -68,17 +63,20 @@ impl Secp256k1SecretKey {
         &self.public_key
     }
 
-    pub(crate) fn ecdsa(&self) -> &k256::ecdsa::SigningKey {
-        &self.signers.ecdsa
-    }
-
-    pub(crate) fn bip340(&self) -> &schnorr::SigningKey {
-        &self.signers.bip340
+    pub(crate) fn scalar(&self) -> &NonZeroScalar {
+        self.signer.as_nonzero_scalar()
     }
 
     pub(crate) fn bytes(&self) -> &[u8; 32] {
         self.bytes.expose()
     }
+}
+
+/// The number that `bytes` are, or `None` if it is zero or too large. It is wiped when dropped.
+pub(crate) fn read_scalar(bytes: &[u8; 32]) -> Option<Zeroizing<NonZeroScalar>> {
+    let mut repr = Zeroizing::new(FieldBytes::default());
+    repr.copy_from_slice(bytes);
+    NonZeroScalar::from_repr(*repr).into_option().map(Zeroizing::new)
 }
 
 impl fmt::Debug for Secp256k1SecretKey {

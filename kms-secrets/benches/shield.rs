@@ -29,7 +29,7 @@ fn main() {
         let kept = Aes256Gcm::new(&KEY.into());
         let (gcm, chacha) =
             (Sealed::new(&kept, len), Sealed::new(&ChaCha20Poly1305::new(&KEY.into()), len));
-        let ways: [Way<'_>; 6] = [
+        let ways: [Way<'_>; 7] = [
             ("AES-256-GCM, cipher kept", Box::new(|| gcm.open(&kept))),
             (
                 "AES-256-GCM, key expanded each time",
@@ -41,6 +41,12 @@ fn main() {
             ),
             ("the stack wiped alone", Box::new(wipe_stack)),
             ("AES-256-GCM kept, the stack wiped", Box::new(|| on_wiped_stack(|| gcm.open(&kept)))),
+            (
+                "Shielded::open_on 16 KiB",
+                Box::new(|| {
+                    shielded.open_on::<16_384, _>(|plain| black_box(plain)[0]).unwrap();
+                }),
+            ),
             (
                 "Shielded::open",
                 Box::new(|| {

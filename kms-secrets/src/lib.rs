@@ -50,4 +50,4 @@ pub use passphrase::{MAX_PASSPHRASE_BYTES, PassphraseError, PassphraseSource};
 pub use pasted::looks_like_secret;
 pub use shield::{MAX_SHIELDED_BYTES, ShieldError, Shielded, protection};
 pub use source::{MAX_SOURCE_BYTES, SecretSource, SourceError};
-pub use stack::{on_wiped_stack, wipe_stack};
+pub use stack::{WIPED_STACK_BYTES, on_wiped_stack, on_wiped_stack_of, wipe_stack};

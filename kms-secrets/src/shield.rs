@@ -13,7 +13,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::arena::{Arena, Protection};
-use crate::stack::on_wiped_stack;
+use crate::stack::{WIPED_STACK_BYTES, on_wiped_stack, on_wiped_stack_of};
 
 /// The most bytes that one [`Shielded`] holds.
 pub const MAX_SHIELDED_BYTES: usize = 128;
@@ -90,8 +90,20 @@ impl Shielded {
     /// # Errors
     /// [`ShieldError::Damaged`]; `work` was not called then.
     pub fn open<T>(&self, work: impl FnOnce(&[u8]) -> T) -> Result<T, ShieldError> {
+        self.open_on::<WIPED_STACK_BYTES, T>(work)
+    }
+
+    /// Like [`Shielded::open`] for a `work` that uses little stack: `BYTES` are wiped, among them some
+    /// 2 KiB for opening itself.
+    ///
+    /// # Errors
+    /// Those of [`Shielded::open`].
+    pub fn open_on<const BYTES: usize, T>(
+        &self,
+        work: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, ShieldError> {
         let shield = Shield::get()?;
-        on_wiped_stack(|| {
+        on_wiped_stack_of::<BYTES, _>(|| {
             let mut buffer = Zeroizing::new([0_u8; MAX_SHIELDED_BYTES]);
             let len = self.ciphertext.len() - TAG;
             let (text, tag) = self.ciphertext.split_at(len);

@@ -3,23 +3,32 @@
 use std::arch::asm;
 use std::mem::MaybeUninit;
 
-/// How much of the stack is overwritten, in bytes: more than any signature uses
-/// (`tests/stack_depth.rs` of `kms-backend` measures).
-const DEPTH: usize = 32 * 1024;
+/// How much of the stack [`on_wiped_stack`] overwrites, in bytes: more than any signature uses, which
+/// a test of `kms-keys` measures.
+pub const WIPED_STACK_BYTES: usize = 56 * 1024;
 
-/// Calls `work` and overwrites the stack that it used, also if it panics: the curve libraries leave
-/// scalars and nonces there. 32 KiB are overwritten, which takes well under a microsecond.
-///
-/// What `work` returns is handed over in the caller's memory, which is not touched.
+/// Calls `work` and overwrites the [`WIPED_STACK_BYTES`] of stack below this call, also if `work`
+/// panics: the curve libraries leave scalars and nonces there. What `work` returns is handed over in
+/// the caller's memory, which is not touched.
 pub fn on_wiped_stack<T>(work: impl FnOnce() -> T) -> T {
-    let _wipe = WipeStack;
+    on_wiped_stack_of::<WIPED_STACK_BYTES, T>(work)
+}
+
+/// Like [`on_wiped_stack`] for a `work` that uses no more than so many bytes of stack; each 16 KiB cost
+/// about 0.15 µs.
+pub fn on_wiped_stack_of<const BYTES: usize, T>(work: impl FnOnce() -> T) -> T {
+    let _wipe = Wipe::<BYTES>;
     deeper(work)
 }
 
-/// Overwrites the 32 KiB of stack below the caller's frame.
-#[inline(never)]
+/// Overwrites the [`WIPED_STACK_BYTES`] of stack below the caller's frame.
 pub fn wipe_stack() {
-    let mut below = MaybeUninit::<[u8; DEPTH]>::uninit();
+    wipe::<WIPED_STACK_BYTES>();
+}
+
+#[inline(never)]
+fn wipe<const BYTES: usize>() {
+    let mut below = MaybeUninit::<[u8; BYTES]>::uninit();
     // SAFETY: the array is this function's own and is written to in its whole length. The empty
     // assembly may read all memory, as far as the compiler knows, so the write can't be left out.
     unsafe {
@@ -28,17 +37,17 @@ pub fn wipe_stack() {
     }
 }
 
-/// Never part of its caller's frame, so that all its locals lie where [`wipe_stack`] writes.
+/// Never part of its caller's frame, so that all its locals lie where [`wipe`] writes.
 #[inline(never)]
 fn deeper<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-struct WipeStack;
+struct Wipe<const BYTES: usize>;
 
-impl Drop for WipeStack {
+impl<const BYTES: usize> Drop for Wipe<BYTES> {
     fn drop(&mut self) {
-        wipe_stack();
+        wipe::<BYTES>();
     }
 }
 

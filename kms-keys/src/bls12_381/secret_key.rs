@@ -3,7 +3,7 @@
 use std::fmt;
 
 use blst::{blst_scalar, min_pk};
-use kms_secrets::SecretArray;
+use kms_secrets::{SecretArray, on_wiped_stack};
 use subtle::ConstantTimeEq;
 
 use super::{Bls12381PublicKey, Bls12381Signature, BlsCiphersuite, POSSESSION_TAG};
@@ -42,13 +42,15 @@ impl Bls12381SecretKey {
     }
 
     pub(crate) fn from_secret(bytes: SecretArray<32>) -> Result<Self, KeyError> {
+        on_wiped_stack(|| Self::compute(bytes))
+    }
+
+    fn compute(bytes: SecretArray<32>) -> Result<Self, KeyError> {
         if bool::from(bytes.expose().ct_eq(&[0; 32])) {
             return Err(KeyError::Zero);
         }
         let mut scalar = Box::new(blst_scalar::default());
-        for (little, big) in scalar.b.iter_mut().zip(bytes.expose().iter().rev()) {
-            *little = *big;
-        }
+        fill(&mut scalar, bytes.expose());
         let lent = <&min_pk::SecretKey>::try_from(&*scalar).map_err(|_| KeyError::OutOfRange)?;
         let public_key = Bls12381PublicKey::of(lent)?;
         Ok(Self { bytes, scalar, public_key })
@@ -70,12 +72,7 @@ impl Bls12381SecretKey {
         ciphersuite: BlsCiphersuite,
         message: &[u8],
     ) -> Result<Bls12381Signature, SignError> {
-        let key = self.lend()?;
-        let tag = ciphersuite.tag();
-        Ok(Bls12381Signature::of(match ciphersuite {
-            BlsCiphersuite::Aug => key.sign(message, tag, &self.public_key.to_bytes()),
-            BlsCiphersuite::Basic | BlsCiphersuite::Pop => key.sign(message, tag, &[]),
-        }))
+        sign(&self.scalar, &self.public_key, ciphersuite, message)
     }
 
     /// The proof that whoever published the public key knows its secret: a signature over the public
@@ -84,17 +81,44 @@ impl Bls12381SecretKey {
     /// # Errors
     /// [`SignError::SelfTestFailed`], if the secret in memory is no longer a key.
     pub fn prove_possession(&self) -> Result<Bls12381Signature, SignError> {
-        let message = self.public_key.to_bytes();
-        Ok(Bls12381Signature::of(self.lend()?.sign(&message, POSSESSION_TAG, &[])))
+        prove_possession(&self.scalar, &self.public_key)
     }
 
     pub(crate) fn bytes(&self) -> &[u8; 32] {
         self.bytes.expose()
     }
+}
 
-    fn lend(&self) -> Result<&min_pk::SecretKey, SignError> {
-        (&*self.scalar).try_into().map_err(|_| SignError::SelfTestFailed)
+pub(crate) fn sign(
+    scalar: &blst_scalar,
+    public_key: &Bls12381PublicKey,
+    ciphersuite: BlsCiphersuite,
+    message: &[u8],
+) -> Result<Bls12381Signature, SignError> {
+    let (key, tag) = (lend(scalar)?, ciphersuite.tag());
+    Ok(Bls12381Signature::of(match ciphersuite {
+        BlsCiphersuite::Aug => key.sign(message, tag, &public_key.to_bytes()),
+        BlsCiphersuite::Basic | BlsCiphersuite::Pop => key.sign(message, tag, &[]),
+    }))
+}
+
+pub(crate) fn prove_possession(
+    scalar: &blst_scalar,
+    public_key: &Bls12381PublicKey,
+) -> Result<Bls12381Signature, SignError> {
+    Ok(Bls12381Signature::of(lend(scalar)?.sign(&public_key.to_bytes(), POSSESSION_TAG, &[])))
+}
+
+/// Writes the number, which the library wants in little-endian order, to where it will lie.
+pub(crate) fn fill(scalar: &mut blst_scalar, big_endian: &[u8; 32]) {
+    for (little, big) in scalar.b.iter_mut().zip(big_endian.iter().rev()) {
+        *little = *big;
     }
+}
+
+/// The library's key for a number that may have been damaged in memory.
+fn lend(scalar: &blst_scalar) -> Result<&min_pk::SecretKey, SignError> {
+    scalar.try_into().map_err(|_| SignError::SelfTestFailed)
 }
 
 impl fmt::Debug for Bls12381SecretKey {

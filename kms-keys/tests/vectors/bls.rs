@@ -2,9 +2,13 @@
 //!
 //! The case of the proof-of-possession suite is one of Ethereum's.
 
-use kms_keys::{Bls12381PublicKey, Bls12381SecretKey, Bls12381Signature, BlsCiphersuite, KeyError};
+use kms_keys::{
+    Bls12381PublicKey, Bls12381SecretKey, Bls12381Signature, BlsCiphersuite, KeyError,
+    SigningScheme,
+};
 
 use crate::common::hex;
+use crate::signed_at_rest;
 
 const SECRET: &str = "263dbd792f5b1be47ed85f8938c0f29586af0d3ac7b977f21c278fe1462040e3";
 const PUBLIC: &str = concat!(
@@ -24,6 +28,13 @@ fn key(secret: &str) -> Bls12381SecretKey {
 fn check(ciphersuite: BlsCiphersuite, message: &[u8], signature: &str) {
     let signed = key(SECRET).sign(ciphersuite, message).unwrap();
     assert_eq!(signed.to_bytes()[..], hex(signature));
+    let scheme = match ciphersuite {
+        BlsCiphersuite::Basic => SigningScheme::BlsBasic,
+        BlsCiphersuite::Aug => SigningScheme::BlsAug,
+        BlsCiphersuite::Pop => SigningScheme::BlsPop,
+        other => panic!("no vector for {other:?}"),
+    };
+    assert_eq!(signed_at_rest(&hex(SECRET), scheme, message), hex(signature));
     let public = Bls12381PublicKey::from_bytes(&hex(PUBLIC)).unwrap();
     let signature = Bls12381Signature::from_bytes(&hex(signature)).unwrap();
     assert!(public.verify(ciphersuite, message, &signature).is_ok());

@@ -1,9 +1,10 @@
 //! ECDSA on secp256k1 with the nonces of RFC 6979, SHA-256 and low s. The RFC has no case on this
 //! curve; these are the ones that Bitcoin and Trezor published and others check themselves against.
 
-use kms_keys::{EcdsaSignature, Secp256k1SecretKey};
+use kms_keys::{EcdsaSignature, Secp256k1SecretKey, SigningScheme};
 
 use crate::common::hex;
+use crate::signed_at_rest;
 
 const ONE: &str = "0000000000000000000000000000000000000000000000000000000000000001";
 const ORDER_LESS_ONE: &str = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364140";
@@ -12,6 +13,8 @@ fn check(secret: &str, public: &str, message: &str, signature: &str) {
     let key = Secp256k1SecretKey::from_bytes(&hex(secret)).unwrap();
     assert_eq!(key.public_key().to_bytes()[..], hex(public));
     assert_eq!(key.sign_sha256(message.as_bytes()).to_bytes()[..], hex(signature));
+    let at_rest = signed_at_rest(&hex(secret), SigningScheme::EcdsaSha256, message.as_bytes());
+    assert_eq!(at_rest, hex(signature));
     let signature = EcdsaSignature::from_bytes(&hex(signature)).unwrap();
     assert!(key.public_key().verify_sha256(message.as_bytes(), &signature).is_ok());
 }

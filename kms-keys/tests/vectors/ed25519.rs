@@ -1,13 +1,16 @@
 //! RFC 8032, section 7.1.
 
-use kms_keys::{Ed25519PublicKey, Ed25519SecretKey, Ed25519Signature};
+use kms_keys::{Ed25519PublicKey, Ed25519SecretKey, Ed25519Signature, SigningScheme};
 
 use crate::common::hex;
+use crate::signed_at_rest;
 
 fn check(secret: &str, public: &str, message: &str, signature: &str) {
     let key = Ed25519SecretKey::from_bytes(&hex(secret)).unwrap();
     assert_eq!(key.public_key().to_bytes()[..], hex(public));
     assert_eq!(key.sign(&hex(message)).to_bytes()[..], hex(signature));
+    let at_rest = signed_at_rest(&hex(secret), SigningScheme::Ed25519, &hex(message));
+    assert_eq!(at_rest, hex(signature));
     let signature = Ed25519Signature::from_bytes(&hex(signature)).unwrap();
     let public = Ed25519PublicKey::from_bytes(&hex(public)).unwrap();
     assert!(public.verify(&hex(message), &signature).is_ok());
