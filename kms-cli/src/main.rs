@@ -12,7 +12,7 @@ mod view;
 
 use std::process::ExitCode;
 
-use kms_secrets::environment;
+use kms_secrets::{environment, harden_process};
 
 use crate::arguments::Arguments;
 use crate::confirm::Confirm;
@@ -21,11 +21,15 @@ use crate::open::Context;
 use crate::output::Output;
 
 fn main() -> ExitCode {
+    let hardened = harden_process();
     let arguments = match Arguments::from_command_line() {
         Ok(arguments) => arguments,
         Err(exit) => return exit,
     };
     let output = Output::new(arguments.global.json);
+    if !hardened.is_complete() {
+        output.warn(&hardened);
+    }
     match run(arguments, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -9,6 +9,7 @@
 //! - [`stdin`] reads one from standard input, past the standard library's buffer.
 //! - [`prompt`] asks for a passphrase, or a yes, at the terminal.
 //! - [`secret_file`] makes a secret file, whole or not at all.
+//! - [`harden_process`] closes the process to others, first thing in `main`.
 //! - [`environment`] moves secrets out of the process environment before any thread starts.
 //!
 //! All `unsafe` code of the workspace is in this crate; each block says why it is sound.
@@ -30,6 +31,7 @@ mod decode;
 pub mod environment;
 mod file;
 mod fill;
+mod harden;
 mod passphrase;
 mod passphrase_settings;
 mod pasted;
@@ -46,6 +48,7 @@ pub use array::SecretArray;
 pub use bytes::SecretBytes;
 pub use command::CommandError;
 pub use decode::{DecodeError, DecodedSecret, Encoding};
+pub use harden::{Hardened, harden_process};
 pub use passphrase::{MAX_PASSPHRASE_BYTES, PassphraseError, PassphraseSource};
 pub use pasted::looks_like_secret;
 pub use shield::{MAX_SHIELDED_BYTES, ShieldError, Shielded, protection};

@@ -13,6 +13,7 @@ use kms_backend::{
     Backend, BackendError, BackendSettings, ErrorChain, Failure, OpenContext, RegisteredKey,
 };
 use kms_keys::KeyId;
+use kms_secrets::{Protection, ShieldError};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
@@ -33,6 +34,8 @@ pub enum StartupError {
     /// The node runs on a current-thread runtime. The service's `init` has to wait for backends,
     /// which there would keep everything from running.
     CurrentThreadRuntime,
+    /// There is no memory or no randomness for the key that secrets are shielded with.
+    NoShield(ShieldError),
     /// Two operators of the node have this name.
     DuplicateOperator(&'static str),
     /// Backends or keys that can't be used; never empty.
@@ -56,6 +59,14 @@ pub(crate) async fn start<B: BackendSettings, O: Operators>(
     settings: &KmsSettings<B>,
     runtime: &Handle,
 ) -> Result<Engine, StartupError> {
+    // Before anything is opened: a secret that can't be shielded is not to be loaded.
+    match kms_secrets::protection().map_err(StartupError::NoShield)? {
+        Protection::Unlocked => tracing::warn!(
+            "secrets at rest are shielded by a key in unlocked pages, which may be swapped: no memory \
+             could be locked (`ulimit -l`)"
+        ),
+        locked => tracing::info!("secrets at rest are shielded by a key in {locked}"),
+    }
     let operators = OperatorTable::new(O::operators()).map_err(StartupError::DuplicateOperator)?;
     let counters = Arc::new(CounterSet::default());
     let limit = settings.limits().startup;
@@ -145,6 +156,9 @@ impl fmt::Display for StartupError {
                 "the key management service needs a multi-thread tokio runtime, and this is a \
                  current-thread one",
             ),
+            Self::NoShield(cause) => {
+                write!(f, "the key management service can't start: {}", ErrorChain(cause))
+            }
             Self::DuplicateOperator(name) => {
                 write!(f, "two operators of this node are called {name:?}")
             }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode as ProcessExit;
 use std::time::Duration;
 
-use kms_secrets::environment;
+use kms_secrets::{environment, harden_process};
 use node_example::demo;
 use node_example::refusal::{ExitCode, Refusal};
 use node_example::running::RunningNode;
@@ -24,11 +24,15 @@ const SHUTDOWN: Duration = Duration::from_secs(2);
 /// Not async: what happens before the runtime is built happens before any thread is started, and
 /// the environment can be emptied of secrets only then.
 fn main() -> ProcessExit {
+    let hardened = harden_process();
     let arguments = match Arguments::from_command_line() {
         Ok(arguments) => arguments,
         Err(exit) => return exit,
     };
     let output = Output::new(arguments.json);
+    if !hardened.is_complete() {
+        output.warned(&hardened.to_string());
+    }
     match run(&arguments, &output) {
         Ok(()) => ProcessExit::SUCCESS,
         Err(refusal) => {

@@ -35,6 +35,9 @@ enum Line<'a> {
     Stopped {
         slots: u64,
     },
+    Warning {
+        text: &'a str,
+    },
     Refused {
         code: u8,
         failures: &'a [Failure],
@@ -140,6 +143,14 @@ impl Output {
             return print(&json(&Line::Stopped { slots }));
         }
         print(&format!("stopped after {slots} {}", if slots == 1 { "slot" } else { "slots" }));
+    }
+
+    /// Something to be aware of, though the node runs.
+    pub(crate) fn warned(&self, text: &str) {
+        if self.json {
+            return print_error(&json(&Line::Warning { text }));
+        }
+        print_error(&format!("warning: {text}"));
     }
 
     pub(crate) fn refused(&self, refusal: &Refusal) {
