@@ -9,6 +9,7 @@
 )]
 
 mod folder;
+pub mod memory;
 mod node;
 mod small_disk;
 mod stores;

@@ -1,0 +1,118 @@
+//! Holds keys, from files and from a store, and does what standard input says, one word a line, while
+//! `tests/memory.rs` looks at its memory: `sign`, `expose` (which a correct program never does),
+//! `drop`. Says `done` after each, and once when the keys are loaded.
+//!
+//! Not hardened: others may read its memory.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test that started it")]
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use kms_backend::{
+    Backend, BackendSettings, IfMissing, KeySpec, OpenContext, RegisteredKey, Signer,
+};
+use kms_backend_keystore::{KeystoreSettings, UnlockSource};
+use kms_backend_preload::PreloadSettings;
+use kms_keys::{KeyType, SecretKey};
+use kms_secrets::{DecodedSecret, SecretSource};
+use kms_tests::id;
+use tokio::runtime::Runtime;
+
+/// Signatures of each key in each round.
+const SIGNATURES: usize = 20;
+
+fn main() {
+    let folder = std::env::args().nth(1).unwrap();
+    let folder = Path::new(&folder);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let backends = runtime.block_on(open(folder));
+    let mut keys = runtime.block_on(register(folder, &backends));
+    let mut exposed = Vec::new();
+    say("done");
+    for word in std::io::stdin().lines() {
+        match &*word.unwrap() {
+            "sign" => sign(&runtime, &keys),
+            "expose" => exposed.extend(KeyType::ALL.iter().map(|t| read_in_plain(folder, *t))),
+            "drop" => {
+                exposed.clear();
+                keys.clear();
+            }
+            other => println!("what is {other}?"),
+        }
+        say("done");
+    }
+    drop(exposed);
+}
+
+fn source(folder: &Path, key_type: KeyType) -> SecretSource {
+    let path = folder.join(key_type.as_str());
+    SecretSource::File { path, encoding: None, group_readable: false }
+}
+
+async fn open(folder: &Path) -> [Arc<dyn Backend>; 2] {
+    let store = KeystoreSettings {
+        path: folder.join("store"),
+        unlock: UnlockSource::KeyFile(folder.join("key")),
+        create: false,
+        if_missing: IfMissing::Fail,
+    };
+    [
+        PreloadSettings {}.open(&OpenContext::new("files", folder)).await.unwrap(),
+        store.open(&OpenContext::new("store", folder)).await.unwrap(),
+    ]
+}
+
+/// One key of each type from each backend.
+async fn register(folder: &Path, backends: &[Arc<dyn Backend>; 2]) -> Vec<RegisteredKey> {
+    let mut keys = Vec::new();
+    for (backend, from_files) in backends.iter().zip([true, false]) {
+        for key_type in KeyType::ALL {
+            let mut spec = KeySpec::new(id(key_type.as_str()), *key_type);
+            spec.source = from_files.then(|| source(folder, *key_type));
+            keys.push(backend.register(&spec).await.unwrap());
+        }
+    }
+    keys
+}
+
+/// Signs with every key and every scheme, on this thread and on those of the runtime.
+fn sign(runtime: &Runtime, keys: &[RegisteredKey]) {
+    let signing: Vec<_> = keys
+        .iter()
+        .cycle()
+        .take(keys.len() * SIGNATURES)
+        .map(|key| {
+            let signer = key.signer.clone();
+            runtime.spawn(async move { sign_once(&signer) })
+        })
+        .collect();
+    keys.iter().for_each(|key| sign_once(&key.signer));
+    runtime.block_on(async {
+        for one in signing {
+            one.await.unwrap();
+        }
+    });
+}
+
+fn sign_once(signer: &Signer) {
+    let Signer::Local(local) = signer else { return };
+    for scheme in local.public_key().key_type().schemes() {
+        let message = vec![7; scheme.message_len().unwrap_or(100)];
+        let signature = local.sign(*scheme, &message).unwrap();
+        local.public_key().verify(*scheme, &message, &signature).unwrap();
+    }
+}
+
+/// A key that isn't shielded.
+fn read_in_plain(folder: &Path, key_type: KeyType) -> Option<SecretKey> {
+    let DecodedSecret::Bytes(bytes) = source(folder, key_type).read().unwrap() else {
+        return None;
+    };
+    Some(SecretKey::from_bytes(key_type, bytes.expose()).unwrap())
+}
+
+fn say(line: &str) {
+    std::io::stdout().write_all(format!("{line}\n").as_bytes()).unwrap();
+}
