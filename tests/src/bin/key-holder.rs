@@ -100,8 +100,8 @@ fn sign_once(signer: &Signer) {
     let Signer::Local(local) = signer else { return };
     for scheme in local.public_key().key_type().schemes() {
         let message = vec![7; scheme.message_len().unwrap_or(100)];
-        let signature = local.sign(*scheme, &message).unwrap();
-        local.public_key().verify(*scheme, &message, &signature).unwrap();
+        // Not verified: that would overwrite what signing left on the stack.
+        local.sign(*scheme, &message).unwrap();
     }
 }
 
