@@ -186,7 +186,7 @@ mod tests {
             let (bytes, expected) = (bytes.expose(), len_at_rest(*key_type));
             let short = RestingKey::new(&public_key, &bytes[1..]).unwrap_err();
             assert_eq!(short, KeyError::WrongLength { expected, got: expected - 1 });
-            assert!(expected <= kms_secrets::MAX_SHIELDED_BYTES);
+            assert!(expected <= kms_secrets::SMALL_SECRET_BYTES);
         }
     }
 

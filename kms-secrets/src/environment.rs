@@ -1,4 +1,4 @@
-//! Secrets out of the process environment, into memory that is wiped.
+//! Secrets out of the process environment, into memory where they are shielded.
 //!
 //! The environment is readable by whoever may read `/proc/<pid>/environ`, is handed on to child
 //! processes and is never wiped. So `main` calls [`take`] with every variable that the settings
@@ -11,12 +11,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 use zeroize::Zeroize;
 
-use crate::SecretBytes;
 use crate::source::{MAX_SOURCE_BYTES, SourceError, refuse_empty};
+use crate::{SecretBytes, ShieldError, Shielded};
 
 /// What was taken, kept as long as the process lives: a service that is started again reads its
 /// secrets again.
-static TAKEN: Mutex<BTreeMap<String, SecretBytes>> = Mutex::new(BTreeMap::new());
+static TAKEN: Mutex<BTreeMap<String, Shielded>> = Mutex::new(BTreeMap::new());
 
 /// Why the environment could not be emptied of secrets.
 #[derive(Debug, Error)]
@@ -34,21 +34,26 @@ pub enum EnvironmentError {
     /// The number of threads can't be read (`/proc` is not mounted, or this is not Linux).
     #[error("can't tell how many threads are running: /proc/self/task can't be read")]
     NoProc(#[source] std::io::Error),
+    /// What would be taken can't be kept.
+    #[error("what is taken from the environment can't be shielded")]
+    Shield(#[source] ShieldError),
 }
 
-/// Moves the variables called `names` out of the process environment into memory that is wiped,
+/// Takes the variables called `names` out of the process environment and keeps them shielded;
 /// overwrites their old place and removes them. What is not set is skipped: reading it later says
 /// so. A variable over [`MAX_SOURCE_BYTES`] is removed all the same, and reading it says that it
 /// is too large.
 ///
 /// # Errors
-/// [`EnvironmentError`] if other threads are running already, or if that can't be told; nothing
-/// has been changed then.
+/// [`EnvironmentError`] if other threads are running already, if that can't be told, or if nothing can
+/// be shielded; nothing has been changed then.
 pub fn take(names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), EnvironmentError> {
     let threads = std::fs::read_dir("/proc/self/task").map_err(EnvironmentError::NoProc)?.count();
     if threads != 1 {
         return Err(EnvironmentError::Threads { threads });
     }
+    // The shielding key is made before anything is changed. From then on shielding doesn't fail.
+    crate::protection().map_err(EnvironmentError::Shield)?;
     for name in names {
         let name = name.as_ref();
         if let Ok(c_name) = CString::new(name)
@@ -56,7 +61,8 @@ pub fn take(names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), Envi
             && !name.contains('=')
             && let Some(secret) = take_one(&c_name)
         {
-            taken().insert(name.to_owned(), secret);
+            let shielded = Shielded::seal(secret.expose()).map_err(EnvironmentError::Shield)?;
+            taken().insert(name.to_owned(), shielded);
         }
     }
     Ok(())
@@ -66,10 +72,14 @@ pub fn take(names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), Envi
 pub(crate) fn read(name: &str) -> Result<SecretBytes, SourceError> {
     let place = || format!("environment variable {name}");
     match taken().get(name) {
-        Some(secret) if secret.len() > MAX_SOURCE_BYTES => {
-            Err(SourceError::TooLarge { place: place() })
+        Some(shielded) => {
+            let secret = shielded.open(SecretBytes::from_slice);
+            let secret = secret.map_err(|cause| SourceError::Shield { place: place(), cause })?;
+            if secret.len() > MAX_SOURCE_BYTES {
+                return Err(SourceError::TooLarge { place: place() });
+            }
+            refuse_empty(secret, place)
         }
-        Some(secret) => refuse_empty(SecretBytes::from_slice(secret.expose()), place),
         None if std::env::var_os(name).is_some() => {
             Err(SourceError::NotTaken { name: name.into() })
         }
@@ -77,7 +87,7 @@ pub(crate) fn read(name: &str) -> Result<SecretBytes, SourceError> {
     }
 }
 
-fn taken() -> MutexGuard<'static, BTreeMap<String, SecretBytes>> {
+fn taken() -> MutexGuard<'static, BTreeMap<String, Shielded>> {
     TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

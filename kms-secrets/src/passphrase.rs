@@ -29,7 +29,7 @@ pub enum PassphraseSource {
         /// Whether the file's group may read it, as Kubernetes mounts with an `fsGroup` need.
         group_readable: bool,
     },
-    /// An environment variable that [`environment::take`] moved into wiped memory.
+    /// An environment variable that [`environment::take`] keeps shielded.
     Env {
         /// The variable's name.
         name: String,

@@ -12,22 +12,20 @@ use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::SecretBytes;
 use crate::arena::{Arena, Protection};
 use crate::stack::{WIPED_STACK_BYTES, on_wiped_stack, on_wiped_stack_of};
 
-/// The most bytes that one [`Shielded`] holds.
-pub const MAX_SHIELDED_BYTES: usize = 128;
+/// A [`Shielded`] of up to so many bytes is opened on the stack, without allocating.
+pub const SMALL_SECRET_BYTES: usize = 128;
 
 /// Why a secret was not shielded, or not opened. Holds nothing secret.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ShieldError {
-    /// The secret is too long.
-    #[error("expected a secret of at most {MAX_SHIELDED_BYTES} bytes, got {got}")]
-    TooLong {
-        /// The bytes that were given.
-        got: usize,
-    },
+    /// The secret is longer than the cipher takes: 64 GiB.
+    #[error("the secret is too long to be shielded")]
+    TooLong,
     /// There is no memory for the shielding key.
     #[error("no memory for the key that secrets are shielded with")]
     NoMemory(#[source] io::Error),
@@ -40,7 +38,7 @@ pub enum ShieldError {
     Damaged,
 }
 
-/// A secret at rest, up to [`MAX_SHIELDED_BYTES`] long: AES-256-GCM ciphertext under a random key of
+/// A secret at rest: AES-256-GCM ciphertext under a random key of
 /// this process, which lies in a page of its own that is protected as [`protection`] says.
 ///
 /// There is no `Clone`, no `Display`, no serialisation; `Debug` shows nothing.
@@ -66,24 +64,21 @@ impl Shielded {
     /// # Errors
     /// [`ShieldError::TooLong`], [`ShieldError::NoMemory`], [`ShieldError::RandomnessUnavailable`].
     pub fn seal(secret: &[u8]) -> Result<Self, ShieldError> {
-        let got = secret.len();
-        if got > MAX_SHIELDED_BYTES {
-            return Err(ShieldError::TooLong { got });
-        }
         let shield = Shield::get()?;
         let nonce = shield.next_nonce.fetch_add(1, Ordering::Relaxed);
-        let mut ciphertext = vec![0; got + TAG].into_boxed_slice();
-        let (text, tag) = ciphertext.split_at_mut(got);
+        let mut ciphertext = vec![0; secret.len() + TAG].into_boxed_slice();
+        let (text, tag) = ciphertext.split_at_mut(secret.len());
         let made = on_wiped_stack(|| {
-            let buffer = InOutBuf::new(secret, text).map_err(|_| ShieldError::TooLong { got })?;
+            let buffer = InOutBuf::new(secret, text).map_err(|_| ShieldError::TooLong)?;
             let made = shield.cipher().encrypt_inout_detached(&expand(nonce), &[], buffer);
-            made.map_err(|_| ShieldError::TooLong { got })
+            made.map_err(|_| ShieldError::TooLong)
         })?;
         tag.copy_from_slice(&made);
         Ok(Self { nonce, ciphertext })
     }
 
-    /// Lends the secret to `work` from a buffer on the stack. The buffer and the stack that `work`
+    /// Lends the secret to `work` from a buffer, which for up to [`SMALL_SECRET_BYTES`] is on the stack. The
+    /// buffer and the stack that `work`
     /// used are wiped before this returns, also if `work` panics ([`on_wiped_stack`]). Whatever
     /// `work` copies elsewhere, it wipes itself.
     ///
@@ -103,19 +98,30 @@ impl Shielded {
         work: impl FnOnce(&[u8]) -> T,
     ) -> Result<T, ShieldError> {
         let shield = Shield::get()?;
+        let len = self.ciphertext.len() - TAG;
         on_wiped_stack_of::<BYTES, _>(|| {
-            let mut buffer = Zeroizing::new([0_u8; MAX_SHIELDED_BYTES]);
-            let len = self.ciphertext.len() - TAG;
-            let (text, tag) = self.ciphertext.split_at(len);
-            let plain = &mut buffer[..len];
-            let tag = Tag::try_from(tag).map_err(|_| ShieldError::Damaged)?;
-            let in_out = InOutBuf::new(text, plain).map_err(|_| ShieldError::Damaged)?;
-            shield
-                .cipher()
-                .decrypt_inout_detached(&expand(self.nonce), &[], in_out, &tag)
-                .map_err(|_| ShieldError::Damaged)?;
-            Ok(work(&buffer[..len]))
+            if len <= SMALL_SECRET_BYTES {
+                let mut buffer = Zeroizing::new([0; SMALL_SECRET_BYTES]);
+                self.decrypt(shield, &mut buffer[..len])?;
+                Ok(work(&buffer[..len]))
+            } else {
+                let mut buffer = SecretBytes::with_capacity(len);
+                self.decrypt(shield, buffer.buffer_mut())?;
+                buffer.set_len(len);
+                Ok(work(buffer.expose()))
+            }
         })
+    }
+
+    /// Nothing is written unless the ciphertext is the one of then.
+    fn decrypt(&self, shield: &Shield, plain: &mut [u8]) -> Result<(), ShieldError> {
+        let (text, tag) = self.ciphertext.split_at(plain.len());
+        let tag = Tag::try_from(tag).map_err(|_| ShieldError::Damaged)?;
+        let in_out = InOutBuf::new(text, plain).map_err(|_| ShieldError::Damaged)?;
+        shield
+            .cipher()
+            .decrypt_inout_detached(&expand(self.nonce), &[], in_out, &tag)
+            .map_err(|_| ShieldError::Damaged)
     }
 }
 
@@ -199,23 +205,16 @@ mod tests {
 
     #[test]
     fn what_was_sealed_is_lent_again() {
-        for len in [0, 1, 32, 127, MAX_SHIELDED_BYTES] {
+        for len in [0, 1, 32, 127, SMALL_SECRET_BYTES, SMALL_SECRET_BYTES + 1, 70_000] {
             let secret: Vec<u8> = (0..len).map(|n| n as u8).collect();
             let shielded = Shielded::seal(&secret).unwrap();
             for _ in 0..2 {
                 assert_eq!(shielded.open(<[u8]>::to_vec).unwrap(), secret);
             }
             let cipher = &shielded.ciphertext[..len];
-            assert!(
-                len < 32 || !secret.windows(8).any(|part| cipher.windows(8).any(|c| c == part))
-            );
+            let parts = secret.chunks_exact(8).take(16);
+            assert!(parts.into_iter().all(|part| !cipher.windows(8).any(|window| window == part)));
         }
-    }
-
-    #[test]
-    fn a_secret_that_is_too_long_is_refused() {
-        let refused = Shielded::seal(&[1; MAX_SHIELDED_BYTES + 1]);
-        assert!(matches!(refused, Err(ShieldError::TooLong { got: 129 })));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use crate::decode::{DecodeError, DecodedSecret, Encoding};
-use crate::{SecretBytes, environment, file, looks_like_secret};
+use crate::{SecretBytes, ShieldError, environment, file, looks_like_secret};
 
 /// The most bytes that a secret file or environment variable may have: 64 KiB.
 pub const MAX_SOURCE_BYTES: usize = 64 * 1024;
@@ -33,7 +33,7 @@ pub enum SecretSource {
         /// Whether the file's group may read it, as Kubernetes mounts with an `fsGroup` need.
         group_readable: bool,
     },
-    /// An environment variable that [`environment::take`] moved into wiped memory.
+    /// An environment variable that [`environment::take`] keeps shielded.
     Env {
         /// The variable's name.
         name: String,
@@ -117,6 +117,15 @@ pub enum SourceError {
     TooLarge {
         /// Which file or variable.
         place: String,
+    },
+    /// What was taken from the environment was damaged in memory.
+    #[error("{place} can't be opened again")]
+    Shield {
+        /// Which variable.
+        place: String,
+        /// What happened.
+        #[source]
+        cause: ShieldError,
     },
     /// Nothing in it.
     #[error("{place} is empty")]

@@ -8,6 +8,15 @@ use base64ct::{Base64Unpadded, Encoding};
 use kms_keys::{KeyType, SecretKey};
 use sha2::{Digest, Sha512};
 
+/// The environment variable with the passphrase of the store that `key-holder` opens by one.
+pub const PASSPHRASE: &str = "KEY_HOLDER_PASSPHRASE";
+
+/// The environment variable with the key of this type that `key-holder` takes from there.
+#[must_use]
+pub fn variable(key_type: KeyType) -> String {
+    format!("KEY_HOLDER_{key_type}")
+}
+
 /// A secret in one of the spellings in which it could lie in memory.
 pub struct Needle {
     /// Whose secret it is, which part, and how it is spelt.

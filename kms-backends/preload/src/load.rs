@@ -28,9 +28,10 @@ fn unreadable(key_type: KeyType, cause: SourceError) -> BackendError {
             BackendError::Denied
         }
         SourceError::Unreadable { .. } => BackendError::Unavailable,
-        SourceError::Empty { .. } | SourceError::Decode { .. } | SourceError::Changed { .. } => {
-            BackendError::Corrupt
-        }
+        SourceError::Empty { .. }
+        | SourceError::Decode { .. }
+        | SourceError::Changed { .. }
+        | SourceError::Shield { .. } => BackendError::Corrupt,
         _ => BackendError::Misconfigured,
     };
     class(Failure::because(format!("no {key_type} secret"), cause))

@@ -1,4 +1,4 @@
-//! Holds keys, from files and from a store, and does what standard input says, one word a line, while
+//! Holds keys, from files, the environment and stores, and does what standard input says, one word a line, while
 //! `tests/memory.rs` looks at its memory: `sign`, `expose` (which a correct program never does),
 //! `drop`. Says `done` after each, and once when the keys are loaded.
 //!
@@ -16,14 +16,17 @@ use kms_backend::{
 use kms_backend_keystore::{KeystoreSettings, UnlockSource};
 use kms_backend_preload::PreloadSettings;
 use kms_keys::{KeyType, SecretKey};
-use kms_secrets::{DecodedSecret, SecretSource};
+use kms_secrets::{DecodedSecret, PassphraseSource, SecretSource, environment};
 use kms_tests::id;
+use kms_tests::memory::{PASSPHRASE, variable};
 use tokio::runtime::Runtime;
 
 /// Signatures of each key in each round.
 const SIGNATURES: usize = 20;
 
 fn main() {
+    let variables = KeyType::ALL.iter().map(|key_type| variable(*key_type));
+    environment::take(variables.chain([PASSPHRASE.to_owned()])).unwrap();
     let folder = std::env::args().nth(1).unwrap();
     let folder = Path::new(&folder);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -46,32 +49,48 @@ fn main() {
     drop(exposed);
 }
 
-fn source(folder: &Path, key_type: KeyType) -> SecretSource {
-    let path = folder.join(key_type.as_str());
+fn file(folder: &Path, key_type: KeyType, form: &str) -> SecretSource {
+    let path = folder.join(format!("{key_type}.{form}"));
     SecretSource::File { path, encoding: None, group_readable: false }
 }
 
-async fn open(folder: &Path) -> [Arc<dyn Backend>; 2] {
-    let store = KeystoreSettings {
-        path: folder.join("store"),
-        unlock: UnlockSource::KeyFile(folder.join("key")),
+async fn open(folder: &Path) -> [Arc<dyn Backend>; 3] {
+    let passphrase = PassphraseSource::Env { name: PASSPHRASE.into() };
+    let [by_key_file, by_passphrase] = [
+        ("store", UnlockSource::KeyFile(folder.join("key"))),
+        ("passphrase-store", UnlockSource::Passphrase(passphrase)),
+    ]
+    .map(|(name, unlock)| KeystoreSettings {
+        path: folder.join(name),
+        unlock,
         create: false,
         if_missing: IfMissing::Fail,
-    };
+    });
     [
         PreloadSettings {}.open(&OpenContext::new("files", folder)).await.unwrap(),
-        store.open(&OpenContext::new("store", folder)).await.unwrap(),
+        by_key_file.open(&OpenContext::new("store", folder)).await.unwrap(),
+        by_passphrase.open(&OpenContext::new("passphrase-store", folder)).await.unwrap(),
     ]
 }
 
-/// One key of each type from each backend.
-async fn register(folder: &Path, backends: &[Arc<dyn Backend>; 2]) -> Vec<RegisteredKey> {
+/// One key of each type from each kind of source.
+async fn register(folder: &Path, backends: &[Arc<dyn Backend>; 3]) -> Vec<RegisteredKey> {
+    let [files, stores @ ..] = backends;
     let mut keys = Vec::new();
-    for (backend, from_files) in backends.iter().zip([true, false]) {
-        for key_type in KeyType::ALL {
-            let mut spec = KeySpec::new(id(key_type.as_str()), *key_type);
-            spec.source = from_files.then(|| source(folder, *key_type));
-            keys.push(backend.register(&spec).await.unwrap());
+    for key_type in KeyType::ALL {
+        let env = SecretSource::Env { name: variable(*key_type), encoding: None };
+        let mut sources = vec![("hex", file(folder, *key_type, "hex")), ("env", env)];
+        if *key_type == KeyType::Ed25519 {
+            sources.push(("pem", file(folder, *key_type, "pem")));
+        }
+        for (name, source) in sources {
+            let mut spec = KeySpec::new(id(&format!("{key_type}/{name}")), *key_type);
+            spec.source = Some(source);
+            keys.push(files.register(&spec).await.unwrap());
+        }
+        for store in stores {
+            let spec = KeySpec::new(id(key_type.as_str()), *key_type);
+            keys.push(store.register(&spec).await.unwrap());
         }
     }
     keys
@@ -107,7 +126,7 @@ fn sign_once(signer: &Signer) {
 
 /// A key that isn't shielded.
 fn read_in_plain(folder: &Path, key_type: KeyType) -> Option<SecretKey> {
-    let DecodedSecret::Bytes(bytes) = source(folder, key_type).read().unwrap() else {
+    let DecodedSecret::Bytes(bytes) = file(folder, key_type, "hex").read().unwrap() else {
         return None;
     };
     Some(SecretKey::from_bytes(key_type, bytes.expose()).unwrap())
