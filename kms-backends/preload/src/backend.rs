@@ -9,6 +9,7 @@ use kms_backend::{
     PageRequest, RegisteredKey, Signer, SoftwareSigner, async_trait,
 };
 use kms_keys::KeyId;
+use kms_secrets::on_wiped_stack;
 
 use crate::load::load;
 
@@ -43,7 +44,8 @@ impl Backend for Preload {
             });
         };
         let key_type = spec.key_type;
-        let read = tokio::task::spawn_blocking(move || load(&source, key_type)).await;
+        let read = move || on_wiped_stack(|| load(&source, key_type));
+        let read = tokio::task::spawn_blocking(read).await;
         let key = read.map_err(|cause| {
             BackendError::Unavailable(Failure::because("reading the secret was cut off", cause))
         })??;

@@ -1,7 +1,8 @@
 //! The node as a process: signals, its environment, readers that go away.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -103,12 +104,37 @@ fn environment_is_wiped() {
     assert!(node.line().contains(KEYS[5].public), "the key was loaded");
 
     let process = format!("/proc/{}", node.child.id());
-    let environment = fs::read(format!("{process}/environ")).unwrap();
-    let environment = String::from_utf8_lossy(&environment);
-    assert!(environment.contains("OTHER=stays"), "{environment}");
-    assert!(!environment.contains(&secret[..8]), "{environment}");
+    match fs::read(format!("{process}/environ")) {
+        Ok(environment) => {
+            let environment = String::from_utf8_lossy(&environment);
+            assert!(environment.contains("OTHER=stays"), "{environment}");
+            assert!(!environment.contains(&secret[..8]), "{environment}");
+        }
+        // The node is hardened: root alone may read it.
+        Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied),
+    }
     let arguments = fs::read_to_string(format!("{process}/cmdline")).unwrap();
     assert!(!arguments.contains(&secret[..8]), "{arguments}");
+    node.send(Signal::TERM);
+    assert_eq!(node.end().0, Some(0));
+}
+
+/// Nobody but root may read its memory, it dumps no core and gains no privileges.
+#[test]
+fn hardened() {
+    let folder = Folder::good();
+    let mut node = Running::start(folder.command_for(0).arg("--json"));
+    assert!(node.line().contains(r#""event":"ready""#));
+    let process = format!("/proc/{}", node.child.id());
+    // The files of a process that is not dumpable belong to root.
+    assert_eq!(fs::metadata(format!("{process}/mem")).unwrap().uid(), 0);
+    let told = |file: &str, name: &str| {
+        let text = fs::read_to_string(format!("{process}/{file}")).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(told("limits", "Max core file size"), ["0", "0", "bytes"]);
+    assert_eq!(told("status", "NoNewPrivs:"), ["1"]);
     node.send(Signal::TERM);
     assert_eq!(node.end().0, Some(0));
 }
