@@ -15,7 +15,7 @@ use kms_backend::{
 };
 use kms_backend_keystore::{KeystoreSettings, UnlockSource};
 use kms_backend_preload::PreloadSettings;
-use kms_keys::{KeyType, SecretKey};
+use kms_keys::{KeyType, Operator, SecretKey, X25519Operator};
 use kms_secrets::{DecodedSecret, PassphraseSource, SecretSource, environment};
 use kms_tests::id;
 use kms_tests::memory::{PASSPHRASE, variable};
@@ -96,7 +96,7 @@ async fn register(folder: &Path, backends: &[Arc<dyn Backend>; 3]) -> Vec<Regist
     keys
 }
 
-/// Signs with every key and every scheme, on this thread and on those of the runtime.
+/// Signs with every key and every scheme and runs X25519, on this thread and on those of the runtime.
 fn sign(runtime: &Runtime, keys: &[RegisteredKey]) {
     let signing: Vec<_> = keys
         .iter()
@@ -121,6 +121,10 @@ fn sign_once(signer: &Signer) {
         let message = vec![7; scheme.message_len().unwrap_or(100)];
         // Not verified: that would overwrite what signing left on the stack.
         local.sign(*scheme, &message).unwrap();
+    }
+    if local.public_key().key_type() == X25519Operator.key_type() {
+        let mut shared = Vec::with_capacity(X25519Operator.max_output());
+        local.execute(&X25519Operator, &[9; 32], &mut shared).unwrap();
     }
 }
 
