@@ -77,10 +77,9 @@ impl Shielded {
         Ok(Self { nonce, ciphertext })
     }
 
-    /// Lends the secret to `work` from a buffer, which for up to [`SMALL_SECRET_BYTES`] is on the stack. The
-    /// buffer and the stack that `work`
-    /// used are wiped before this returns, also if `work` panics ([`on_wiped_stack`]). Whatever
-    /// `work` copies elsewhere, it wipes itself.
+    /// Lends the secret to `work` from a buffer, which for up to [`SMALL_SECRET_BYTES`] is on the stack.
+    /// The buffer and the stack that `work` used are wiped before this returns, also if `work` panics
+    /// ([`on_wiped_stack`]). Whatever `work` copies elsewhere, it wipes itself.
     ///
     /// # Errors
     /// [`ShieldError::Damaged`]; `work` was not called then.

@@ -1,6 +1,6 @@
-//! Holds keys, from files, the environment and stores, and does what standard input says, one word a line, while
-//! `tests/memory.rs` looks at its memory: `sign`, `expose` (which a correct program never does),
-//! `drop`. Says `done` after each, and once when the keys are loaded.
+//! Holds keys, from files, the environment and stores, and does what standard input says, one word a
+//! line, while `tests/memory.rs` looks at its memory: `sign`, `expose` (which a correct program never
+//! does), `drop`. Says `done` after each, and once when the keys are loaded.
 //!
 //! Not hardened: others may read its memory.
 
