@@ -136,6 +136,7 @@ fn class_of(error: &SourceError) -> fn(Failure) -> BackendError {
     match error {
         SourceError::Missing { .. } | SourceError::Unset { .. } => BackendError::NotFound,
         SourceError::Unreadable { .. } => BackendError::Unavailable,
+        SourceError::Shield { .. } => BackendError::Corrupt,
         _ => BackendError::Misconfigured,
     }
 }
