@@ -1,7 +1,7 @@
 //! The client: one method per operation, with a deadline of its own.
 
 use std::fmt::{self, Debug, Display};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kms_backend::{KeyInfo, KeyPage, PageRequest};
 use kms_keys::{KeyId, PublicKey, Signature, SigningScheme};
@@ -9,9 +9,9 @@ use kms_secrets::SecretBytes;
 use overwatch::overwatch::OverwatchHandle;
 use overwatch::services::relay::OutboundRelay;
 use overwatch::services::{AsServiceId, ServiceData};
-use tokio::sync::oneshot;
 
-use crate::message::{Caller, Change, KmsMessage, Reply, Request, SignManyOrder, SignOrder};
+use crate::message::{Caller, Change, KmsMessage, Request, SignManyOrder, SignOrder};
+use crate::reply::Reply;
 use crate::{HealthReport, KeyFilter, KeyHandle, KeyRequest, KmsError, SignRequest};
 
 /// How long a request may take unless the client says otherwise: 5 s.
@@ -253,10 +253,10 @@ impl KmsApi {
         accepted_and_late: KmsError,
     ) -> Result<T, KmsError> {
         let time = deadline.unwrap_or(self.deadline).min(LONGEST_DEADLINE);
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::channel();
         let message = KmsMessage {
             caller: self.caller.clone(),
-            deadline: Instant::now() + time,
+            deadline: reply.sent() + time,
             span: tracing::Span::current(),
             request: request(reply),
         };

@@ -1,6 +1,7 @@
 //! Many messages signed by one key, on several threads at once, with one answer.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use kms_backend::LocalSigner;
 use kms_keys::{Signature, SigningScheme};
@@ -28,8 +29,8 @@ struct Batch {
 struct Progress {
     /// Taken by whoever answers: the last part to end, or the first one that is refused.
     ticket: Option<Ticket<Outcomes>>,
-    /// Whether any part has begun.
-    begun: bool,
+    /// When the first part has begun.
+    begun: Option<Instant>,
     /// The outcomes of each part, once it has ended.
     parts: Vec<Option<Outcomes>>,
     /// How many have not ended.
@@ -67,7 +68,7 @@ pub(crate) fn split(
     let left = split.len();
     let (counters, span) = (Arc::clone(&ticket.counters), ticket.span.clone());
     let parts = (0..left).map(|_| None).collect();
-    let progress = Mutex::new(Progress { ticket: Some(ticket), begun: false, parts, left });
+    let progress = Mutex::new(Progress { ticket: Some(ticket), begun: None, parts, left });
     let batch = Arc::new(Batch { signer: Arc::clone(signer), scheme, counters, span, progress });
     let jobs = split.into_iter().enumerate().map(|(at, messages)| -> Box<dyn Job> {
         Box::new(Part { batch: Arc::clone(&batch), at, messages })
@@ -102,9 +103,10 @@ impl Job for Part {
             return;
         }
         let parts = std::mem::take(&mut progress.parts);
-        let ticket = progress.ticket.take();
+        let (ticket, begun) = (progress.ticket.take(), progress.begun);
         drop(progress);
         if let Some(ticket) = ticket {
+            begun.inspect(|begun| ticket.reply.done(*begun));
             ticket.answer(Ok(parts.into_iter().flatten().flatten().collect()));
         }
     }
@@ -121,10 +123,12 @@ impl Batch {
     /// Drops the whole batch if nobody wants it any more before any of it was begun.
     fn begin(&self) {
         let mut progress = self.progress();
-        if std::mem::replace(&mut progress.begun, true) {
+        if progress.begun.is_some() {
             return;
         }
-        if let Some(void) = progress.ticket.as_ref().and_then(Ticket::is_void)
+        let now = Instant::now();
+        progress.begun = Some(now);
+        if let Some(Err(void)) = progress.ticket.as_ref().map(|ticket| ticket.begin(now))
             && let Some(ticket) = progress.ticket.take()
         {
             drop(progress);

@@ -4,6 +4,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ::metrics::Gauge;
+
 /// After so many failures in a row the breaker opens.
 const FAILURES: u32 = 5;
 
@@ -12,8 +14,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Stands before one backend.
-#[derive(Debug, Default)]
-pub(crate) struct Breaker(Mutex<State>);
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    state: Mutex<State>,
+    /// Where it can be seen from outside.
+    seen: Gauge,
+}
 
 #[derive(Debug)]
 enum State {
@@ -43,7 +49,35 @@ impl Default for State {
     }
 }
 
+impl State {
+    fn look(&self) -> BreakerState {
+        match self {
+            Self::Closed { .. } => BreakerState::Closed,
+            Self::Open { .. } => BreakerState::Open,
+            Self::Probing { .. } => BreakerState::HalfOpen,
+        }
+    }
+}
+
+impl BreakerState {
+    /// Itself as a metric.
+    fn number(self) -> u8 {
+        match self {
+            Self::Closed => 0,
+            Self::HalfOpen => 1,
+            Self::Open => 2,
+        }
+    }
+}
+
 impl Breaker {
+    /// A closed breaker that shows on `seen` what it is.
+    pub(crate) fn new(seen: Gauge) -> Self {
+        let state = State::default();
+        seen.set(state.look().number());
+        Self { state: Mutex::new(state), seen }
+    }
+
     /// Whether a request may go through; if not, how long it will be until one may. Whoever goes through
     /// says afterwards how it went.
     pub(crate) fn admit(&self, now: Instant) -> Result<(), Duration> {
@@ -52,6 +86,7 @@ impl Breaker {
             State::Closed { .. } => Ok(()),
             State::Open { until, pause } if until <= now => {
                 *state = State::Probing { pause };
+                self.show(&state);
                 Ok(())
             }
             State::Open { until, .. } => Err(until - now),
@@ -75,6 +110,7 @@ impl Breaker {
             (State::Open { until, pause }, true) => State::Open { until: *until, pause: *pause },
             (_, false) => State::default(),
         };
+        self.show(&state);
     }
 
     /// A request was given up without an answer. A probe says nothing then: the next one probes again.
@@ -82,19 +118,20 @@ impl Breaker {
         let mut state = self.state();
         if let State::Probing { pause } = *state {
             *state = State::Open { until: now, pause };
+            self.show(&state);
         }
     }
 
     pub(crate) fn look(&self) -> BreakerState {
-        match *self.state() {
-            State::Closed { .. } => BreakerState::Closed,
-            State::Open { .. } => BreakerState::Open,
-            State::Probing { .. } => BreakerState::HalfOpen,
-        }
+        self.state().look()
+    }
+
+    fn show(&self, state: &State) {
+        self.seen.set(state.look().number());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -103,7 +140,7 @@ mod tests {
     use super::*;
 
     fn opened(now: Instant) -> Breaker {
-        let breaker = Breaker::default();
+        let breaker = Breaker::new(Gauge::noop());
         for _ in 0..FAILURES {
             breaker.admit(now).unwrap();
             breaker.ended(true, now);
@@ -113,7 +150,7 @@ mod tests {
 
     #[test]
     fn it_opens_after_failures_in_a_row_alone() {
-        let (now, breaker) = (Instant::now(), Breaker::default());
+        let (now, breaker) = (Instant::now(), Breaker::new(Gauge::noop()));
         for _ in 0..3 {
             for _ in 1..FAILURES {
                 breaker.ended(true, now);

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::metrics;
+
 /// What a service has counted since it was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -17,7 +19,7 @@ pub struct Counters {
 }
 
 /// The counters of a running service, counted from any thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct CounterSet {
     pub(crate) abandoned: Counter,
     pub(crate) expired: Counter,
@@ -25,17 +27,31 @@ pub(crate) struct CounterSet {
     pub(crate) panics: Counter,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+/// One number, for [`Counters`] and for the metrics recorder.
+#[derive(Debug)]
+pub(crate) struct Counter(AtomicU64, ::metrics::Counter);
 
 impl Counter {
     pub(crate) fn increment(&self) {
         // Nothing else is read or written by what a counter says.
         self.0.fetch_add(1, Ordering::Relaxed);
+        self.1.increment(1);
     }
 
     fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for CounterSet {
+    fn default() -> Self {
+        let counter = |seen| Counter(AtomicU64::new(0), seen);
+        Self {
+            abandoned: counter(metrics::dropped("abandoned")),
+            expired: counter(metrics::dropped("expired")),
+            overloaded: counter(metrics::overloaded()),
+            panics: counter(metrics::panics()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kms_backend::{Backend, Capabilities, IfMissing};
-use kms_keys::KeyId;
+use kms_keys::{KeyId, KeyType};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinSet;
 use tracing::Span;
@@ -15,6 +15,7 @@ use crate::farewell::wait_at_most;
 use crate::lane::Lanes;
 use crate::lifecycle::{self, Finished, Pending, What};
 use crate::message::{KmsMessage, Request};
+use crate::metrics::Meters;
 use crate::operators::OperatorTable;
 use crate::registry::Registry;
 use crate::remote::RemoteTasks;
@@ -30,6 +31,7 @@ pub(crate) struct Engine {
     pub(crate) operators: OperatorTable,
     pub(crate) limits: Limits,
     pub(crate) counters: Arc<CounterSet>,
+    pub(crate) meters: Meters,
     pub(crate) lanes: Lanes,
     pub(crate) remote: RemoteTasks,
     pub(crate) backends: BTreeMap<String, OpenBackend>,
@@ -73,6 +75,7 @@ impl Engine {
             remote: RemoteTasks::new(backends.keys(), &runtime),
             serial: Serial::new(limits.queue),
             lifecycle: JoinSet::new(),
+            meters: Meters::default(),
             registry,
             operators,
             limits,
@@ -84,7 +87,9 @@ impl Engine {
 
     /// Decides about one request, and answers it or hands it on.
     pub(crate) fn handle(&mut self, message: KmsMessage, behind: Waiting) {
-        let KmsMessage { caller, deadline, span, request } = message;
+        let KmsMessage { caller, deadline, span, mut request } = message;
+        let key_type = self.key_type(&request);
+        request.observe(self.meters.of(&caller, request.name(), key_type));
         if request.is_abandoned() {
             return self.counters.abandoned.increment();
         }
@@ -107,10 +112,10 @@ impl Engine {
                 self.take_turn(envelope, id, What::Change(change), reply);
             }
             Request::KeyInfo { id, reply } => {
-                drop(reply.send(self.registry.get(&id).map(|entry| entry.info().clone())));
+                reply.send(self.registry.get(&id).map(|entry| entry.info().clone()));
             }
             Request::List { filter, page, reply } => {
-                drop(reply.send(Ok(self.registry.list(&filter, &page))));
+                reply.send(Ok(self.registry.list(&filter, &page)));
             }
             Request::Sign(order, reply) => self.sign(envelope, order, reply, behind),
             Request::SignMany(order, reply) => self.sign_many(envelope, order, reply),
@@ -134,6 +139,15 @@ impl Engine {
             }
         }
     }
+
+    /// The type of the key that a request is about, if there is one.
+    fn key_type(&self, request: &Request) -> Option<KeyType> {
+        match request {
+            Request::Register { key_type, .. } => Some(*key_type),
+            Request::SignAggregate { .. } => Some(KeyType::Bls12381),
+            request => Some(self.registry.get(request.key()?).ok()?.info().key_type),
+        }
+    }
 }
 
 /// The service stops by being dropped. What waits is answered, what runs ends, and backends are
@@ -142,7 +156,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.remote.stop();
         for pending in self.serial.drain() {
-            drop(pending.reply.send(Err(KmsError::Stopped)));
+            pending.reply.send(Err(KmsError::Stopped));
         }
         let mut finish = || {
             self.lanes.close();

@@ -8,8 +8,8 @@ use tracing::Span;
 
 use crate::KmsError;
 use crate::counters::CounterSet;
-use crate::message::Reply;
 use crate::registry::Usable;
+use crate::reply::Reply;
 
 /// What a lane does.
 pub(crate) trait Job: Send {
@@ -45,8 +45,7 @@ impl<T> Ticket<T> {
     /// Gives out `answer` – or, if a key was disabled meanwhile, that instead of what was made.
     pub(crate) fn answer(self, answer: Result<T, KmsError>) {
         let Self { keys, reply, .. } = self;
-        // A caller that has gone since doesn't want to know.
-        drop(match keys {
+        match keys {
             Keys::One(key) => match key.gate.enter(&key.id) {
                 Ok(_inside) => reply.send(answer),
                 Err(closed) => reply.send(Err(closed)),
@@ -62,7 +61,7 @@ impl<T> Ticket<T> {
                     Err(closed) => reply.send(Err(closed)),
                 }
             }
-        });
+        }
     }
 
     /// Answers with an error, and counts it if it is for want of room.
@@ -85,15 +84,26 @@ impl<T> Ticket<T> {
     }
 
     /// Why the work shouldn't be begun any more, counted.
-    pub(crate) fn is_void(&self) -> Option<KmsError> {
+    pub(crate) fn is_void(&self, now: Instant) -> Option<KmsError> {
         if self.reply.is_closed() {
             self.counters.abandoned.increment();
             Some(KmsError::AnswerLost)
-        } else if self.deadline <= Instant::now() {
+        } else if self.deadline <= now {
             self.counters.expired.increment();
             Some(KmsError::DeadlineExceeded)
         } else {
             None
+        }
+    }
+
+    /// The same; work that isn't void has begun.
+    pub(crate) fn begin(&self, now: Instant) -> Result<(), KmsError> {
+        match self.is_void(now) {
+            Some(void) => Err(void),
+            None => {
+                self.reply.begun(now);
+                Ok(())
+            }
         }
     }
 }
@@ -148,13 +158,15 @@ where
         let Some(work) = self.work.take() else { return };
         let ticket = &self.ticket;
         let _inside = ticket.span.enter();
-        if let Some(void) = ticket.is_void() {
+        let begun = Instant::now();
+        if let Err(void) = ticket.begin(begun) {
             tracing::debug!(reason = %void, "dropped before it was begun");
             self.outcome = Err(void);
             return;
         }
         let interrupt = || ticket.interruption(stopped);
         self.outcome = caught(&ticket.counters, || work(&Interrupt(&interrupt)));
+        ticket.reply.done(begun);
     }
 
     fn answer(self: Box<Self>) {

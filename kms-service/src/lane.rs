@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ::metrics::Gauge;
 use kms_keys::KeyType;
 use tracing::dispatcher::{self, Dispatch};
 use tracing::subscriber::NoSubscriber;
@@ -18,7 +19,7 @@ use crate::counters::CounterSet;
 use crate::fair::{FairQueue, Queued};
 use crate::job::Job;
 use crate::limits::Threads;
-use crate::{Caller, KmsError};
+use crate::{Caller, KmsError, metrics};
 
 /// About what one signature costs, for the hint when to try again.
 const CHEAP_SIGNATURE: Duration = Duration::from_micros(50);
@@ -50,14 +51,14 @@ impl Lanes {
         let lane = |kind| Lane::new(kind, capacity, Arc::clone(counters));
         Self {
             cheap: lane(Kind {
-                name: "kms-cheap",
+                name: "cheap",
                 threads: threads.cheap(),
                 batch: CHEAP_BATCH,
                 nice: 0,
                 typical: CHEAP_SIGNATURE,
             }),
             costly: lane(Kind {
-                name: "kms-costly",
+                name: "costly",
                 threads: threads.costly(),
                 batch: COSTLY_BATCH,
                 nice: COSTLY_NICE,
@@ -119,6 +120,8 @@ struct Shared {
     kind: Kind,
     counters: Arc<CounterSet>,
     state: Mutex<State>,
+    /// How many wait, to be set before the lock is given back.
+    depth: Gauge,
     /// Something waits, or the lane was closed.
     work: Condvar,
     /// Nothing runs.
@@ -142,6 +145,7 @@ struct State {
 impl Lane {
     fn new(kind: Kind, capacity: usize, counters: Arc<CounterSet>) -> Self {
         let shared = Shared {
+            depth: metrics::queue_depth(kind.name),
             kind,
             counters,
             state: Mutex::default(),
@@ -167,6 +171,7 @@ impl Lane {
             Queued::Instead(evicted) => Some(evicted),
             Queued::Full(job) => Some(job),
         };
+        shared.show_depth(&state);
         let rounds = u32::try_from(state.waiting.len() / shared.kind.threads).unwrap_or(u32::MAX);
         let (wake, start) = shared.call(&mut state);
         drop(state);
@@ -181,6 +186,7 @@ impl Lane {
         let mut state = self.shared.state();
         self.shared.closed.store(true, Ordering::Release);
         let waiting = state.waiting.drain();
+        self.shared.show_depth(&state);
         drop(state);
         self.shared.work.notify_all();
         for job in waiting {
@@ -205,6 +211,10 @@ impl Lane {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show_depth(&self, state: &State) {
+        self.depth.set(metrics::as_f64(state.waiting.len()));
     }
 
     /// Whether there is a thread to wake for work that waits, or one to start.
@@ -242,8 +252,8 @@ impl Worker {
     /// Starts a thread that has been counted among [`State::threads`].
     fn start(shared: Arc<Shared>) {
         let worker = Self { shared, at_work: false, done: false };
-        let name = worker.shared.kind.name;
-        let started = thread::Builder::new().name(name.into()).spawn(move || worker.run());
+        let name = format!("kms-{}", worker.shared.kind.name);
+        let started = thread::Builder::new().name(name).spawn(move || worker.run());
         if let Err(error) = started {
             // The worker was dropped, and has counted itself out; the next job tries again.
             tracing::error!(%error, "no thread to sign on");
@@ -288,6 +298,7 @@ impl Worker {
                 }
             }
             if !batch.is_empty() {
+                shared.show_depth(&state);
                 self.at_work = true;
                 state.running += 1;
                 // Whoever queued the rest may have seen this thread free, and woken no other.

@@ -7,7 +7,12 @@
 //!
 //! The path of a request, in file names: `api` makes a `message`, which crosses the relay to the
 //! `service` loop; the loop's `engine` asks the `registry` what is allowed, and `sign` hands the work
-//! to a `lane` (local signing) or to `remote` (a signer elsewhere). What changes keys takes `turns`. The answer goes straight back through the message's reply channel.
+//! to a `lane` (local signing) or to `remote` (a signer elsewhere). What changes keys takes `turns`. The
+//! answer goes straight back through the message's `reply`, where it is counted.
+//!
+//! What happens is told by `tracing` (a span for each request, with the caller's as its parent) and by
+//! the `metrics` facade; every metric stands in `metrics.rs`. A recorder must be installed for the
+//! whole process before the service starts.
 
 mod api;
 mod batch;
@@ -27,9 +32,11 @@ mod lifecycle;
 mod limits;
 mod list;
 mod message;
+mod metrics;
 mod operators;
 mod registry;
 mod remote;
+mod reply;
 mod request;
 mod section;
 mod serial;

@@ -12,8 +12,9 @@ use kms_backend::{
 use kms_keys::{KeyId, KeyType};
 
 use crate::counters::CounterSet;
-use crate::message::{Change, Reply};
+use crate::message::Change;
 use crate::registry::{check_answer, check_info};
+use crate::reply::Reply;
 use crate::{Caller, KmsError};
 
 /// A request to load or change a key, waiting for its turn.

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use kms_backend::{KeyInfo, KeyPage, PageRequest};
 use kms_keys::{KeyId, KeyType, Signature, SigningScheme};
 use kms_secrets::SecretBytes;
-use tokio::sync::oneshot;
 use tracing::Span;
 
+use crate::metrics::Meter;
+use crate::reply::Reply;
 use crate::{AggregateSignature, HealthReport, KeyFilter, KmsError};
 use kms_backend::IfMissing;
 
@@ -44,10 +45,6 @@ pub struct KmsMessage {
     pub(crate) span: Span,
     pub(crate) request: Request,
 }
-
-/// Where the answer goes. When it is dropped without one, the caller gets
-/// [`KmsError::AnswerLost`].
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, KmsError>>;
 
 pub(crate) enum Request {
     Register { id: KeyId, key_type: KeyType, if_missing: Option<IfMissing>, reply: Reply<KeyInfo> },
@@ -115,6 +112,21 @@ impl Request {
         }
     }
 
+    /// Has the request counted by `meter`.
+    pub(crate) fn observe(&mut self, meter: Arc<Meter>) {
+        match self {
+            Self::Register { reply, .. }
+            | Self::KeyInfo { reply, .. }
+            | Self::Change { reply, .. } => reply.observe(meter),
+            Self::List { reply, .. } => reply.observe(meter),
+            Self::Sign(_, reply) => reply.observe(meter),
+            Self::SignMany(_, reply) => reply.observe(meter),
+            Self::SignAggregate { reply, .. } => reply.observe(meter),
+            Self::Execute { reply, .. } => reply.observe(meter),
+            Self::Health { reply } => reply.observe(meter),
+        }
+    }
+
     /// Whether nobody waits for the answer any more.
     pub(crate) fn is_abandoned(&self) -> bool {
         match self {
@@ -135,13 +147,13 @@ impl Request {
         match self {
             Self::Register { reply, .. }
             | Self::KeyInfo { reply, .. }
-            | Self::Change { reply, .. } => drop(reply.send(Err(error))),
-            Self::List { reply, .. } => drop(reply.send(Err(error))),
-            Self::Sign(_, reply) => drop(reply.send(Err(error))),
-            Self::SignMany(_, reply) => drop(reply.send(Err(error))),
-            Self::SignAggregate { reply, .. } => drop(reply.send(Err(error))),
-            Self::Execute { reply, .. } => drop(reply.send(Err(error))),
-            Self::Health { reply } => drop(reply.send(Err(error))),
+            | Self::Change { reply, .. } => reply.send(Err(error)),
+            Self::List { reply, .. } => reply.send(Err(error)),
+            Self::Sign(_, reply) => reply.send(Err(error)),
+            Self::SignMany(_, reply) => reply.send(Err(error)),
+            Self::SignAggregate { reply, .. } => reply.send(Err(error)),
+            Self::Execute { reply, .. } => reply.send(Err(error)),
+            Self::Health { reply } => reply.send(Err(error)),
         }
     }
 }

@@ -11,6 +11,7 @@ use kms_backend::{
 use kms_keys::{KeyId, KeyType, SigningScheme};
 
 use crate::gate::Gate;
+use crate::metrics::KeyCount;
 use crate::{Caller, KeyFilter, KmsError};
 
 /// All registered keys of a service, in the order of their ids.
@@ -18,6 +19,7 @@ use crate::{Caller, KeyFilter, KmsError};
 pub(crate) struct Registry {
     /// Boxed: the tree's nodes have room for twice as many entries as they hold.
     keys: BTreeMap<KeyId, Box<Entry>>,
+    count: KeyCount,
 }
 
 /// A registered key.
@@ -62,7 +64,9 @@ impl Registry {
             gate: Gate::new(info.state),
         });
         let entry = Entry { spec, backend, info, signer, older, shared };
-        self.keys.insert(entry.spec.id.clone(), Box::new(entry));
+        let state = entry.info.state;
+        let before = self.keys.insert(entry.spec.id.clone(), Box::new(entry));
+        self.count.moved(before.map(|entry| entry.info.state), Some(state));
     }
 
     pub(crate) fn get(&self, id: &KeyId) -> Result<&Entry, KmsError> {
@@ -110,6 +114,7 @@ impl Registry {
     pub(crate) fn update(&mut self, id: &KeyId, info: KeyInfo) {
         if let Some(entry) = self.keys.get_mut(id) {
             entry.shared.gate.set(info.state);
+            self.count.moved(Some(entry.info.state), Some(info.state));
             entry.info = info;
         }
     }

@@ -14,7 +14,8 @@ use crate::KmsError;
 use crate::breaker::{Breaker, BreakerState};
 use crate::job::Ticket;
 use crate::lifecycle::guarded;
-use crate::message::Reply;
+use crate::metrics;
+use crate::reply::Reply;
 
 /// How many requests may be under way at one remote backend.
 const CONCURRENCY: usize = 64;
@@ -46,7 +47,7 @@ impl RemoteTasks {
     pub(crate) fn new<'a>(backends: impl Iterator<Item = &'a String>, runtime: &Handle) -> Self {
         let places = backends.map(|name| {
             let free = Arc::new(Semaphore::new(CONCURRENCY));
-            (name.clone(), Arc::new(Place { free, breaker: Breaker::default() }))
+            (name.clone(), Arc::new(Place { free, breaker: Breaker::new(metrics::breaker(name)) }))
         });
         Self {
             places: places.collect(),
@@ -63,7 +64,7 @@ impl RemoteTasks {
         ticket: Ticket<T>,
         work: impl Future<Output = Result<T, KmsError>> + Send + 'static,
     ) {
-        if let Some(void) = ticket.is_void() {
+        if let Some(void) = ticket.is_void(Instant::now()) {
             return ticket.answer(Err(void));
         }
         let Some(place) = self.places.get(backend).map(Arc::clone) else {
@@ -83,6 +84,7 @@ impl RemoteTasks {
             let mut ticket = ticket;
             let (deadline, counters) = (ticket.deadline, Arc::clone(&ticket.counters));
             let begun = Instant::now();
+            ticket.reply.begun(begun);
             let answer = tokio::select! {
                 // What the work makes of its deadline itself counts before the deadline.
                 biased;
@@ -98,6 +100,7 @@ impl RemoteTasks {
                 }
             };
             drop(permit);
+            ticket.reply.done(begun);
             let now = Instant::now();
             match &answer {
                 Err(KmsError::AnswerLost | KmsError::Stopped) => place.breaker.given_up(now),
@@ -125,7 +128,7 @@ impl RemoteTasks {
         work: impl Future<Output = T> + Send + 'static,
     ) {
         let Ok(permit) = Arc::clone(&self.asking).try_acquire_owned() else {
-            return drop(reply.send(Err(KmsError::Overloaded { retry_after: RETRY_AFTER })));
+            return reply.send(Err(KmsError::Overloaded { retry_after: RETRY_AFTER }));
         };
         let mut stopped = self.stop.subscribe();
         self.runtime.spawn(async move {
@@ -136,7 +139,7 @@ impl RemoteTasks {
                 () = reply.closed() => return,
             };
             drop(permit);
-            drop(reply.send(answer));
+            reply.send(answer);
         });
     }
 

@@ -11,8 +11,9 @@ use zeroize::Zeroizing;
 use crate::batch::{self, Outcomes};
 use crate::engine::{Engine, Envelope, Waiting};
 use crate::job::{Interrupt, Keys, Task, Ticket};
-use crate::message::{Reply, SignManyOrder, SignOrder};
+use crate::message::{SignManyOrder, SignOrder};
 use crate::registry::Usable;
+use crate::reply::Reply;
 use crate::{AggregateSignature, Caller, KmsError, Operator};
 
 impl Engine {
@@ -31,7 +32,7 @@ impl Engine {
         });
         let (key, scheme) = match checked {
             Ok(checked) => checked,
-            Err(error) => return drop(reply.send(Err(error))),
+            Err(error) => return reply.send(Err(error)),
         };
         let (signer, key_type, caller) =
             (key.signer.clone(), key.key_type, envelope.caller.clone());
@@ -68,7 +69,7 @@ impl Engine {
             .and_then(|()| self.registry.for_signing(&envelope.caller, &id, scheme, None));
         let (key, scheme) = match checked {
             Ok(checked) => checked,
-            Err(error) => return drop(reply.send(Err(error))),
+            Err(error) => return reply.send(Err(error)),
         };
         let deadline = envelope.deadline;
         // A message that can't be signed doesn't keep the others from being signed.
@@ -106,7 +107,7 @@ impl Engine {
         });
         let (keys, signers) = match checked {
             Ok(checked) => checked,
-            Err(error) => return drop(reply.send(Err(error))),
+            Err(error) => return reply.send(Err(error)),
         };
         let caller = envelope.caller.clone();
         let ticket = self.ticket(envelope, Keys::Many(keys), reply);
@@ -131,7 +132,7 @@ impl Engine {
         });
         let (key, signer, operator) = match checked {
             Ok(checked) => checked,
-            Err(error) => return drop(reply.send(Err(error))),
+            Err(error) => return reply.send(Err(error)),
         };
         let (key_type, caller) = (key.key_type, envelope.caller.clone());
         let ticket = self.ticket(envelope, Keys::One(key), reply);

@@ -22,7 +22,7 @@ use crate::engine::{Engine, OpenBackend};
 use crate::lifecycle::{self, guarded};
 use crate::operators::OperatorTable;
 use crate::registry::Registry;
-use crate::{DeclaredKey, KmsError, KmsSettings, Operators};
+use crate::{DeclaredKey, KmsError, KmsSettings, Operators, metrics};
 
 /// How many keys are registered at once when the service starts.
 const CONCURRENCY: usize = 16;
@@ -68,6 +68,7 @@ pub(crate) async fn start<B: BackendSettings, O: Operators>(
         locked => tracing::info!("secrets at rest are shielded by a key in {locked}"),
     }
     let operators = OperatorTable::new(O::operators()).map_err(StartupError::DuplicateOperator)?;
+    metrics::describe();
     let counters = Arc::new(CounterSet::default());
     let limit = settings.limits().startup;
     let until = Instant::now() + limit;

@@ -10,7 +10,8 @@ use tracing::Instrument;
 
 use crate::engine::{Engine, Envelope};
 use crate::lifecycle::{self, Done, Finished, Pending, What};
-use crate::message::{Change, Reply};
+use crate::message::Change;
+use crate::reply::Reply;
 use crate::serial::Turn;
 use crate::{Caller, KmsError};
 
@@ -56,7 +57,7 @@ impl Engine {
             }
         });
         if let Some(reply) = reply {
-            drop(reply.send(answer));
+            reply.send(answer);
         }
         self.next_turn(&id);
     }
@@ -81,7 +82,7 @@ impl Engine {
             Turn::Full(pending) => {
                 self.counters.overloaded.increment();
                 let overloaded = KmsError::Overloaded { retry_after: RETRY_AFTER };
-                drop(pending.reply.send(Err(overloaded)));
+                pending.reply.send(Err(overloaded));
             }
         }
     }
@@ -103,7 +104,7 @@ impl Engine {
         }
         if pending.deadline <= Instant::now() {
             self.counters.expired.increment();
-            drop(pending.reply.send(Err(KmsError::DeadlineExceeded)));
+            pending.reply.send(Err(KmsError::DeadlineExceeded));
             return false;
         }
         let answered = match pending.what {
@@ -132,7 +133,7 @@ impl Engine {
                 Err(error) => Err(error),
             },
         };
-        drop(pending.reply.send(answered));
+        pending.reply.send(answered);
         false
     }
 
@@ -150,7 +151,7 @@ impl Engine {
             }
             // Its caller waits no longer, but the backend may still do it, and then the registry must
             // know: a key that was disabled late must not go on signing.
-            drop(reply.send(Err(KmsError::AnswerLost)));
+            reply.send(Err(KmsError::AnswerLost));
             let outcome = tokio::time::timeout(patience, work).await;
             let outcome = outcome.unwrap_or_else(|_| {
                 tracing::error!(key = %id, "the backend never answered; what it did is unknown");

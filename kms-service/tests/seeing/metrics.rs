@@ -1,0 +1,232 @@
+//! A scripted run, and what its metrics say of it.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use kms_backend::{BackendError, Failure};
+use kms_keys::KeyType;
+use kms_service::{KeyRequest, KmsError};
+use metrics_util::MetricKind;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use serde_json::json;
+use tokio::sync::MutexGuard;
+
+use crate::support::*;
+
+/// What was recorded since it was last asked for: name and labels, as Prometheus writes them. Counters
+/// are what was added, and of histograms there is the number of values.
+type Seen = BTreeMap<String, f64>;
+
+/// The one recorder of the process, for one test at a time.
+struct Recorder {
+    snapshotter: Snapshotter,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Recorder {
+    async fn start() -> Self {
+        static SNAPSHOTTER: OnceLock<Snapshotter> = OnceLock::new();
+        let alone = crate::ALONE.lock().await;
+        let snapshotter = SNAPSHOTTER.get_or_init(|| {
+            let recorder = DebuggingRecorder::new();
+            let snapshotter = recorder.snapshotter();
+            recorder.install().unwrap();
+            snapshotter
+        });
+        let this = Self { snapshotter: snapshotter.clone(), _alone: alone };
+        this.take();
+        this
+    }
+
+    fn take(&self) -> Seen {
+        let seen = self.snapshotter.snapshot().into_vec().into_iter();
+        let seen = seen.map(|(key, unit, description, value)| {
+            let (kind, key) = key.into_parts();
+            let name = key.name();
+            assert!(description.is_some_and(|text| text.ends_with('.')), "{name} is not described");
+            assert_eq!(unit.is_none(), name == "kms_breaker_state", "{name} has another unit");
+            assert_eq!(kind == MetricKind::Counter, name.ends_with("_total"), "{name}");
+            let labels = key.labels().map(|label| format!("{}={}", label.key(), label.value()));
+            let labels = labels.collect::<Vec<_>>().join(",");
+            let value = match value {
+                DebugValue::Counter(count) => f64::from(u32::try_from(count).unwrap()),
+                DebugValue::Gauge(value) => value.0,
+                DebugValue::Histogram(values) => {
+                    assert!(values.iter().all(|seconds| (0.0..60.0).contains(&seconds.0)));
+                    f64::from(u32::try_from(values.len()).unwrap())
+                }
+            };
+            (format!("{name}{{{labels}}}"), value)
+        });
+        seen.filter(|(_, value)| *value != 0.0).collect()
+    }
+}
+
+#[track_caller]
+fn assert_seen(seen: &Seen, expected: &[(&str, f64)]) {
+    let expected = expected.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+    assert_eq!(*seen, expected, "{seen:#?}");
+}
+
+fn request(operation: &str, key_type: &str, caller: &str, outcome: &str) -> String {
+    format!(
+        "kms_requests_total{{operation={operation},key_type={key_type},caller={caller},\
+         outcome={outcome}}}"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_counted_as_it_was() {
+    let recorder = Recorder::start().await;
+    let script = Script::default();
+    script.remote(&id("far"));
+    let keys = json!([
+        { "id": "ed", "type": "ed25519" },
+        { "id": "ec", "type": "secp256k1", "callers": ["Proposer"] },
+        { "id": "bls", "type": "bls12-381" },
+        { "id": "far", "type": "ed25519" }
+    ]);
+    let node = TestNode::started_with(keys, json!({ "message_bytes": 64 }), &script).await;
+    let (identity, proposer) = (node.api().await, node.proposer().await);
+    assert_seen(&recorder.take(), &[("kms_keys{state=active}", 4.0)]);
+
+    for _ in 0..3 {
+        identity.sign(&id("ed"), "m").await.unwrap();
+    }
+    proposer.sign(&id("ec"), "m").await.unwrap();
+    identity.sign(&id("ec"), "m").await.unwrap_err();
+    identity.sign(&id("ed"), [0; 65]).await.unwrap_err();
+    identity.sign(&id("far"), "m").await.unwrap();
+    identity.sign(&id("nobody"), "m").await.unwrap_err();
+    identity.sign_many(&id("bls"), None, vec![vec![1]; 5]).await.unwrap().pop().unwrap().unwrap();
+    identity.sign_aggregate(&ids(["bls"]), "m").await.unwrap();
+    identity.execute(&id("ed"), REFUSES, "").await.unwrap_err();
+    identity.execute(&id("ed"), "unheard-of", "").await.unwrap_err();
+    identity.key_info(&id("bls")).await.unwrap();
+    identity.health().await.unwrap();
+    identity.register(KeyRequest::new("ed", KeyType::Ed25519)).await.unwrap();
+    identity.disable(&id("ed")).await.unwrap();
+    identity.sign(&id("ed"), "m").await.unwrap_err();
+    identity.schedule_delete(&id("bls"), Duration::from_secs(60)).await.unwrap();
+    identity.rotate(&id("far")).await.unwrap();
+
+    let mut expected = Seen::new();
+    for (operation, key_type, caller, outcome, count) in [
+        ("sign", "ed25519", "Identity", "ok", 4),
+        ("sign", "ed25519", "Identity", "too_large", 1),
+        ("sign", "ed25519", "Identity", "disabled", 1),
+        ("sign", "secp256k1", "Proposer", "ok", 1),
+        ("sign", "secp256k1", "Identity", "caller_not_allowed", 1),
+        ("sign", "none", "Identity", "not_found", 1),
+        ("sign_many", "bls12-381", "Identity", "ok", 1),
+        ("sign_aggregate", "bls12-381", "Identity", "ok", 1),
+        ("execute", "ed25519", "Identity", "operator", 1),
+        ("execute", "ed25519", "Identity", "unknown_operator", 1),
+        ("key_info", "bls12-381", "Identity", "ok", 1),
+        ("health", "none", "Identity", "ok", 1),
+        ("register", "ed25519", "Identity", "ok", 1),
+        ("disable", "ed25519", "Identity", "ok", 1),
+        ("schedule_delete", "bls12-381", "Identity", "ok", 1),
+        ("rotate", "ed25519", "Identity", "ok", 1),
+    ] {
+        expected.insert(request(operation, key_type, caller, outcome), f64::from(count));
+    }
+    for (operation, key_type, count) in [
+        ("sign", "ed25519", 4),
+        ("sign", "secp256k1", 1),
+        ("sign_many", "bls12-381", 1),
+        ("sign_aggregate", "bls12-381", 1),
+        ("execute", "ed25519", 1),
+    ] {
+        for name in ["kms_queue_seconds", "kms_sign_seconds"] {
+            let name = format!("{name}{{operation={operation},key_type={key_type}}}");
+            expected.insert(name, f64::from(count));
+        }
+    }
+    // The recorder takes gauges back to zero when they are asked for.
+    for (state, count) in [("active", 2), ("disabled", 1), ("pending_deletion", 1)] {
+        expected.insert(format!("kms_keys{{state={state}}}"), f64::from(count));
+    }
+    assert_eq!(recorder.take(), expected);
+
+    node.stop().await;
+    assert_seen(&recorder.take(), &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dropped_refused_and_caught_is_counted() {
+    let recorder = Recorder::start().await;
+    let script = Script::default();
+    let keys = json!([{ "id": "good", "type": "ed25519" }, { "id": "slow", "type": "ed25519" }]);
+    let limits = json!({ "queue": 2, "threads": { "cheap": 1 }, "deadline": "300ms" });
+    let node = TestNode::started_with(keys, limits, &script).await;
+    let api = node.api().await;
+    recorder.take();
+
+    let slow = Act::Sign(id("slow"));
+    script.when(slow.clone(), Does::Stuck);
+    let running = sent(api.sign(&id("slow"), "m")).await;
+    script.seen(slow, 1).await;
+    let given_up = sent(api.sign(&id("good"), "m")).await;
+    let late = sent(api.sign(&id("good"), "m")).await;
+    assert_refused!(api.sign(&id("good"), "m").await, KmsError::Overloaded { .. });
+    let seen = recorder.take();
+    assert_eq!(seen["kms_queue_depth{lane=cheap}"], 2.0);
+    assert_eq!(seen["kms_overloaded_total{}"], 1.0);
+    assert_eq!(seen[&request("sign", "ed25519", "Identity", "overloaded")], 1.0);
+
+    drop(given_up);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    script.all_right();
+    running.await.unwrap();
+    assert_refused!(late.await, KmsError::DeadlineExceeded);
+    works(&api).await;
+    let seen = recorder.take();
+    assert_eq!(seen["kms_dropped_total{reason=abandoned}"], 1.0);
+    assert_eq!(seen["kms_dropped_total{reason=expired}"], 1.0);
+    for (outcome, count) in [("abandoned", 1.0), ("deadline_exceeded", 1.0), ("ok", 2.0)] {
+        assert_eq!(seen[&request("sign", "ed25519", "Identity", outcome)], count, "{outcome}");
+    }
+    assert!(!seen.contains_key("kms_queue_depth{lane=cheap}"), "{seen:#?}");
+
+    script.when(Act::Sign(id("good")), Does::Panic);
+    api.sign(&id("good"), "m").await.unwrap_err();
+    let seen = recorder.take();
+    assert_eq!(seen["kms_panics_total{}"], 1.0);
+    assert_eq!(seen[&request("sign", "ed25519", "Identity", "internal")], 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_breaker_shows_what_it_is() {
+    let recorder = Recorder::start().await;
+    let script = Script::default();
+    let far = id("far");
+    script.remote(&far);
+    let keys = json!([{ "id": "far", "type": "ed25519" }]);
+    let node = TestNode::started_with(keys, json!({}), &script).await;
+    let api = node.api().await;
+    recorder.take();
+    let breaker = "kms_breaker_state{backend=fake}";
+
+    let signing = Act::Sign(far.clone());
+    script
+        .when(signing.clone(), Does::Fail(|| BackendError::Unavailable(Failure::new("scripted"))));
+    for _ in 0..5 {
+        api.sign(&far, "m").await.unwrap_err();
+    }
+    let seen = recorder.take();
+    assert_eq!(seen[breaker], 2.0, "{seen:#?}");
+    assert_eq!(seen[&request("sign", "ed25519", "Identity", "backend")], 5.0);
+
+    let asked = script.count(&signing);
+    script.when(signing.clone(), Does::Stuck);
+    // Until it may be asked again.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let probe = sent(api.sign(&far, "m")).await;
+    script.seen(signing, asked + 1).await;
+    assert_eq!(recorder.take()[breaker], 1.0);
+    script.all_right();
+    probe.await.unwrap();
+    assert!(!recorder.take().contains_key(breaker), "it is not closed");
+}
