@@ -5,6 +5,7 @@ use overwatch::derive_services;
 
 use crate::attesters::Attesters;
 use crate::identity::Identity;
+use crate::observe::Observe;
 use crate::proposer::Proposer;
 use crate::verifier::Verifier;
 
@@ -25,4 +26,5 @@ pub struct Node {
     proposer: Proposer,
     attesters: Attesters,
     verifier: Verifier,
+    observe: Observe,
 }

@@ -13,6 +13,7 @@ use crate::attesters::{Attesters, AttestersSettings};
 use crate::event::{Event, EventSender, SlotReport};
 use crate::identity::{Identity, IdentitySettings};
 use crate::node::{Kms, Node, NodeServiceSettings, RuntimeServiceId};
+use crate::observe::{Observe, ObserveSettings, OtherRecorder, Readiness, Recorder};
 use crate::proposer::{Proposer, ProposerSettings};
 use crate::refusal::{ExitCode, Refusal};
 use crate::settings::NodeSettings;
@@ -27,6 +28,8 @@ pub struct RunningNode {
     overwatch: Overwatch<RuntimeServiceId>,
     events: UnboundedReceiver<Event>,
     keys: Vec<KeyInfo>,
+    /// Said by the service `observe`, where there is one.
+    readiness: Option<Readiness>,
 }
 
 impl RunningNode {
@@ -49,14 +52,27 @@ impl RunningNode {
     /// how it ends.
     ///
     /// # Errors
-    /// [`Refusal`], when the framework can't run it.
+    /// [`Refusal`], when the framework can't run it, or the settings have a section `observe` and the
+    /// process another metrics recorder.
     pub fn new(settings: NodeSettings) -> Result<Self, Refusal> {
         let (sender, events) = EventSender::channel();
-        let settings = service_settings(settings, &sender);
+        let observe = settings.observe.as_ref().map(|section| {
+            let recorder = Recorder::install()?;
+            Ok(ObserveSettings {
+                listen: section.listen,
+                recorder,
+                readiness: Readiness::default(),
+            })
+        });
+        let observe = observe
+            .transpose()
+            .map_err(|error: OtherRecorder| Refusal::new(ExitCode::Bug, error.to_string()))?;
+        let readiness = observe.as_ref().map(|observe| observe.readiness.clone());
+        let settings = service_settings(settings, observe, &sender);
         let runtime = tokio::runtime::Handle::current();
         let overwatch = OverwatchRunner::<Node>::run(settings, Some(runtime))
             .map_err(|error| Refusal::new(ExitCode::Bug, ErrorChain(&*error).to_string()))?;
-        Ok(Self { overwatch, events, keys: Vec::new() })
+        Ok(Self { overwatch, events, keys: Vec::new(), readiness })
     }
 
     /// The node's handle.
@@ -83,32 +99,46 @@ impl RunningNode {
         }
     }
 
-    /// Stops every service, the key management service last.
+    /// Stops every service, the key management service last – and after it what shows how it is.
     pub async fn stop(self) {
+        self.set_ready(false);
         self.stop_one::<Proposer>().await;
         self.stop_one::<Attesters>().await;
         self.stop_one::<Identity>().await;
         self.stop_one::<Verifier>().await;
         self.stop_one::<Kms>().await;
+        if self.readiness.is_some() {
+            self.stop_one::<Observe>().await;
+        }
         if let Err(error) = self.handle().shutdown().await {
             tracing::warn!(error = %ErrorChain(&error), "shutting down failed");
         }
         self.overwatch.wait_finished().await;
     }
 
-    /// Starts the key management service, then each service before those that send to it, and waits
-    /// until each is ready.
+    /// Starts what shows how the node is, where the settings have it, and the key management service,
+    /// then each service before those that send to it, and waits until each is ready.
     ///
     /// # Errors
     /// [`Refusal`]; what was started goes on until [`RunningNode::stop`].
     pub async fn start_services(&mut self) -> Result<(), Refusal> {
+        if self.readiness.is_some() {
+            self.start_one::<Observe>().await?;
+        }
         self.start_one::<Kms>().await?;
         self.start_one::<Verifier>().await?;
         self.start_one::<Identity>().await?;
         self.start_one::<Attesters>().await?;
         self.start_one::<Proposer>().await?;
         self.keys = registered_keys(self.handle()).await?;
+        self.set_ready(true);
         Ok(())
+    }
+
+    fn set_ready(&self, ready: bool) {
+        if let Some(readiness) = &self.readiness {
+            readiness.set(ready);
+        }
     }
 
     async fn start_one<S>(&mut self) -> Result<(), Refusal>
@@ -151,8 +181,12 @@ async fn registered_keys(
     kms.list(KeyFilter::default(), all).await.map(|page| page.keys).map_err(refused)
 }
 
-fn service_settings(settings: NodeSettings, events: &EventSender) -> NodeServiceSettings {
-    let NodeSettings { kms, identity, proposer, attesters } = settings;
+fn service_settings(
+    settings: NodeSettings,
+    observe: Option<ObserveSettings>,
+    events: &EventSender,
+) -> NodeServiceSettings {
+    let NodeSettings { kms, identity, proposer, attesters, .. } = settings;
     NodeServiceSettings {
         kms,
         identity: IdentitySettings {
@@ -167,5 +201,6 @@ fn service_settings(settings: NodeSettings, events: &EventSender) -> NodeService
         },
         attesters: AttestersSettings { keys: attesters.keys, events: events.clone() },
         verifier: VerifierSettings { events: events.clone() },
+        observe,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct NodeSettings {
     pub proposer: ProposerSection,
     /// Which keys attest.
     pub attesters: AttestersSection,
+    /// Where the node shows how it is; nowhere if left out.
+    pub observe: Option<ObserveSection>,
 }
 
 /// Section `identity`: two Ed25519 keys.
@@ -62,6 +65,18 @@ pub struct AttestersSection {
     pub keys: Vec<KeyId>,
 }
 
+/// Section `observe`, which may be left out: an HTTP server with `/metrics` (in Prometheus' text form),
+/// `/health` and `/ready`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObserveSection {
+    /// The address and port to listen on, such as `127.0.0.1:9464` or `"[::1]:9464"`. Loopback alone:
+    /// whoever may see it from elsewhere is for a proxy to say. Port 0 is any that is free; the log
+    /// says which (`RUST_LOG=info`).
+    #[serde(deserialize_with = "address")]
+    pub listen: SocketAddr,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NodeSection {
@@ -69,6 +84,7 @@ struct NodeSection {
     identity: IdentitySection,
     proposer: ProposerSection,
     attesters: AttestersSection,
+    observe: Option<ObserveSection>,
 }
 
 impl NodeSettings {
@@ -116,8 +132,8 @@ impl NodeSettings {
             Ok(kms) if failures.is_empty() => {
                 failures.extend(section.uses().iter().filter_map(|used| used.forbidden(&kms)));
                 if failures.is_empty() {
-                    let NodeSection { identity, proposer, attesters, .. } = section;
-                    return Ok(Self { kms, identity, proposer, attesters });
+                    let NodeSection { identity, proposer, attesters, observe, .. } = section;
+                    return Ok(Self { kms, identity, proposer, attesters, observe });
                 }
             }
             Ok(_) => {}
@@ -161,7 +177,7 @@ impl NodeSection {
 
     /// What makes no sense, whatever keys there are.
     fn senseless(&self) -> Vec<Failure> {
-        let Self { identity, proposer, attesters, .. } = self;
+        let Self { identity, proposer, attesters, observe, .. } = self;
         let mut failures = Vec::new();
         if identity.key == identity.peer {
             failures.push(failure("identity.peer", None, "is the same key as identity.key"));
@@ -177,6 +193,10 @@ impl NodeSection {
                 let field = format!("attesters.keys[{index}]");
                 failures.push(failure(&field, Some(id), "is listed twice"));
             }
+        }
+        if observe.as_ref().is_some_and(|observe| !observe.listen.ip().is_loopback()) {
+            let cause = "is no loopback address, expected one such as 127.0.0.1:9464";
+            failures.push(failure("observe.listen", None, cause));
         }
         failures
     }
@@ -217,6 +237,13 @@ fn failure(field: &str, key: Option<&KeyId>, cause: &str) -> Failure {
 
 fn one_second() -> Duration {
     Duration::from_secs(1)
+}
+
+fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        serde::de::Error::custom("expected an address with its port, such as 127.0.0.1:9464")
+    })
 }
 
 fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -76,7 +76,7 @@ fn is_name(text: &str) -> bool {
 fn commented_fields_are_those_that_are_tried() {
     let fields: Vec<_> =
         commented_settings().iter().map(|(_, text)| text.split_once(':').unwrap().0).collect();
-    assert_eq!(fields, ["derive", "public_key"]);
+    assert_eq!(fields, ["derive", "public_key", "observe"]);
 }
 
 #[test]
@@ -87,6 +87,14 @@ fn the_derivation_in_a_comment() {
         settings.kms.keys().iter().filter_map(|key| key.spec.derivation.as_ref()).collect();
     assert_eq!(derived.len(), 1);
     assert_eq!(derived[0].to_string(), "m/44'/60'/0'/0/0 of master words");
+}
+
+#[test]
+fn the_observation_in_a_comment() {
+    assert!(parse(SHIPPED).observe.is_none());
+    let (_, observe) = commented_settings()[2];
+    let settings = parse(&SHIPPED.replacen(&format!("# {observe}"), observe, 1));
+    assert_eq!(settings.observe.unwrap().listen, "127.0.0.1:9464".parse().unwrap());
 }
 
 /// The pin is cut short for people; a whole one has its place there.
