@@ -29,5 +29,6 @@ mod spans;
 #[path = "../service/support/mod.rs"]
 mod support;
 
-/// One test at a time: they look at what the whole process does.
+/// One test at a time: they look at what the whole process does. So each stops its node, which would
+/// otherwise end some time after the test.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

@@ -195,6 +195,7 @@ async fn what_is_dropped_refused_and_caught_is_counted() {
     let seen = recorder.take();
     assert_eq!(seen["kms_panics_total{}"], 1.0);
     assert_eq!(seen[&request("sign", "ed25519", "Identity", "internal")], 1.0);
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,4 +230,5 @@ async fn a_breaker_shows_what_it_is() {
     script.all_right();
     probe.await.unwrap();
     assert!(!recorder.take().contains_key(breaker), "it is not closed");
+    node.stop().await;
 }

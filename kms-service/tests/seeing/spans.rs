@@ -99,4 +99,5 @@ async fn a_requests_span_is_a_child_of_its_callers() {
     );
     assert!(others.len() == 1 && others[0].parent.is_none(), "{others:?}");
     assert!(!format!("{seen:?}").contains(payload));
+    node.stop().await;
 }
