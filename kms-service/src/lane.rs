@@ -34,7 +34,7 @@ const CHEAP_BATCH: usize = 16;
 const COSTLY_BATCH: usize = 1;
 
 /// By how much the priority of costly signing is lower ("nice").
-const COSTLY_NICE: i32 = 10;
+const COSTLY_NICE: i32 = 4;
 
 /// How long a stop waits for what runs: ten thousand times what a signature takes.
 const PATIENCE: Duration = Duration::from_secs(5);
