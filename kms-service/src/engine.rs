@@ -12,7 +12,7 @@ use tracing::Span;
 
 use crate::counters::CounterSet;
 use crate::farewell::wait_at_most;
-use crate::lane::Lanes;
+use crate::lane::{Deliver, Lanes};
 use crate::lifecycle::{self, Finished, Pending, What};
 use crate::message::{KmsMessage, Request};
 use crate::metrics::Meters;
@@ -70,8 +70,12 @@ impl Engine {
         counters: Arc<CounterSet>,
         runtime: Handle,
     ) -> Self {
+        let deliver: Deliver = Arc::new({
+            let runtime = runtime.clone();
+            move |jobs| drop(runtime.spawn(async { jobs.into_iter().for_each(|job| job.answer()) }))
+        });
         Self {
-            lanes: Lanes::new(limits.queue, limits.threads, &counters),
+            lanes: Lanes::new(limits.queue, limits.threads, &counters, &deliver),
             remote: RemoteTasks::new(backends.keys(), &runtime),
             serial: Serial::new(limits.queue),
             lifecycle: JoinSet::new(),

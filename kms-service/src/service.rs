@@ -1,6 +1,7 @@
 //! The actor: takes requests from its relay and gives them to the engine.
 
 use std::marker::PhantomData;
+use std::task::Poll;
 
 use futures::FutureExt;
 use kms_backend::BackendSettings;
@@ -95,6 +96,14 @@ where
                 },
                 Some(finished) = self.engine.next_finished() => self.engine.finish(finished),
             }
+            if self.engine.lanes.can_wait() {
+                // Others who can run may have more to ask for, and the lanes have work meanwhile.
+                step_back().await;
+                while let Some(message) = self.inbound.recv().now_or_never().flatten() {
+                    self.engine.handle(message, Waiting::Others);
+                }
+            }
+            self.engine.lanes.call();
         }
     }
 }
@@ -115,4 +124,18 @@ impl<B, O, RuntimeServiceId> KmsService<B, O, RuntimeServiceId> {
         }
         self.engine.handle(message, Waiting::Nobody);
     }
+}
+
+/// Goes to the end of the queue of what can run. Unlike tokio's own `yield_now`, which lets this thread
+/// run out of work first, however long that takes.
+async fn step_back() {
+    let mut back = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut back, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
