@@ -26,8 +26,8 @@ pub fn measure(scene: &Scene, effort: Effort, ratios: &mut Ratios) {
             );
             let added = Spread::of_differences(&service, &plain);
             match pause {
-                PAUSE => ratios.add(format!("added_us.{key_type}.1"), added),
-                _ => ratios.add(format!("added_us.{key_type}.1.back_to_back"), added),
+                PAUSE => ratios.add(format!("added_us.{key_type}.1.rested"), added),
+                _ => ratios.add(format!("added_us.{key_type}.1"), added),
             }
         }
     }
