@@ -100,7 +100,7 @@ impl RemoteTasks {
                 }
             };
             drop(permit);
-            ticket.reply.done(begun);
+            ticket.reply.done(begun, Duration::ZERO);
             let now = Instant::now();
             match &answer {
                 Err(KmsError::AnswerLost | KmsError::Stopped) => place.breaker.given_up(now),
