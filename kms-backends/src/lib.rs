@@ -3,8 +3,8 @@
 //! Who puts a node together may use this, or an enum of their own that picks other backends: the
 //! service knows the [`BackendSettings`] trait alone.
 
-#[cfg(not(any(feature = "keystore", feature = "preload")))]
-compile_error!("no backend is chosen: turn on feature `keystore` or `preload`");
+#[cfg(not(any(feature = "keystore", feature = "pkcs11", feature = "preload")))]
+compile_error!("no backend is chosen: turn on a feature, such as `keystore`");
 
 pub mod environment;
 mod settings;
@@ -13,6 +13,8 @@ pub use environment::{EnvironmentError, InjectedBackend};
 pub use kms_backend::BackendSettings;
 #[cfg(feature = "keystore")]
 pub use kms_backend_keystore::{KeystoreSettings, UnlockSource};
+#[cfg(feature = "pkcs11")]
+pub use kms_backend_pkcs11::{Pkcs11Settings, TokenName};
 #[cfg(feature = "preload")]
 pub use kms_backend_preload::PreloadSettings;
 pub use settings::AnyBackend;

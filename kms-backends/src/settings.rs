@@ -16,6 +16,9 @@ pub enum AnyBackend {
     /// `type: keystore` – an encrypted file.
     #[cfg(feature = "keystore")]
     Keystore(kms_backend_keystore::KeystoreSettings),
+    /// `type: pkcs11` – a token: an HSM, a smart card.
+    #[cfg(feature = "pkcs11")]
+    Pkcs11(kms_backend_pkcs11::Pkcs11Settings),
     /// `type: preload` – secrets that the settings point at.
     #[cfg(feature = "preload")]
     Preload(kms_backend_preload::PreloadSettings),
@@ -27,6 +30,8 @@ impl BackendSettings for AnyBackend {
         match self {
             #[cfg(feature = "keystore")]
             Self::Keystore(settings) => settings.capabilities(),
+            #[cfg(feature = "pkcs11")]
+            Self::Pkcs11(settings) => settings.capabilities(),
             #[cfg(feature = "preload")]
             Self::Preload(settings) => settings.capabilities(),
         }
@@ -36,6 +41,8 @@ impl BackendSettings for AnyBackend {
         match self {
             #[cfg(feature = "keystore")]
             Self::Keystore(settings) => settings.if_missing(),
+            #[cfg(feature = "pkcs11")]
+            Self::Pkcs11(settings) => settings.if_missing(),
             #[cfg(feature = "preload")]
             Self::Preload(settings) => settings.if_missing(),
         }
@@ -45,6 +52,8 @@ impl BackendSettings for AnyBackend {
         match self {
             #[cfg(feature = "keystore")]
             Self::Keystore(settings) => settings.env_names(),
+            #[cfg(feature = "pkcs11")]
+            Self::Pkcs11(settings) => settings.env_names(),
             #[cfg(feature = "preload")]
             Self::Preload(settings) => settings.env_names(),
         }
@@ -54,6 +63,8 @@ impl BackendSettings for AnyBackend {
         match self {
             #[cfg(feature = "keystore")]
             Self::Keystore(settings) => settings.open(context).await,
+            #[cfg(feature = "pkcs11")]
+            Self::Pkcs11(settings) => settings.open(context).await,
             #[cfg(feature = "preload")]
             Self::Preload(settings) => settings.open(context).await,
         }

@@ -54,6 +54,7 @@ pub(crate) fn set_up() -> anyhow::Result<Peers> {
         ("KMS_PEER_BAO", bao),
         ("KMS_PEER_MINISTACK", ministack.join("bin/ministack")),
         ("KMS_PEER_SOFTHSM2", softhsm),
+        ("SOFTHSM2_CONF", system::token_folder(&folder)?),
     ];
     Ok(Peers { folder, environment })
 }

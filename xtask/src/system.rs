@@ -1,6 +1,7 @@
 //! What comes with the system: SoftHSM2's module, and the command `openssl`.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
@@ -24,6 +25,23 @@ pub(crate) fn softhsm2() -> anyhow::Result<PathBuf> {
     }
     install("softhsm2")?;
     module().with_context(|| format!("no SoftHSM2 module at any of {MODULES:?}"))
+}
+
+/// A configuration of SoftHSM2 whose tokens lie below `folder`, without any token. Each test makes its own.
+pub(crate) fn token_folder(folder: &Path) -> anyhow::Result<PathBuf> {
+    let folder = folder.join("softhsm2");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("can't clear {}", folder.display()))?;
+    }
+    let tokens = folder.join("tokens");
+    fs::create_dir_all(&tokens)?;
+    let configuration = folder.join("softhsm2.conf");
+    let text = format!(
+        "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
+        tokens.display()
+    );
+    fs::write(&configuration, text)?;
+    Ok(configuration)
 }
 
 /// Has the command `openssl` there.
