@@ -1,0 +1,9 @@
+//! What the threads of the service share and wait by, in one place: the model test (`model`) puts a
+//! scheduler of its own below the code that takes it from here.
+
+pub(crate) use std::sync::{
+    Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, atomic,
+};
+pub(crate) use std::thread;
+
+pub(crate) use tokio::sync::oneshot;
