@@ -32,7 +32,7 @@ pub(crate) async fn moods(world: Arc<World>, number: u64) {
 /// many, in turns, each of them as long as `part`.
 pub(crate) async fn direct(world: Arc<World>, part: Duration, number: u64) {
     let mut random = Random::new(world.seed, number);
-    let mut base = Base::of(&world);
+    let mut base = Base::default();
     while !world.is_over() {
         rest(&world, part).await;
         audit(&world, Some(base)).await;
@@ -49,6 +49,7 @@ pub(crate) async fn direct(world: Arc<World>, part: Duration, number: u64) {
 }
 
 /// What was counted when the services were started last.
+#[derive(Default)]
 pub(crate) struct Base {
     mixed: Count,
     store: Count,
