@@ -6,8 +6,10 @@
 #[cfg(not(any(feature = "keystore", feature = "preload")))]
 compile_error!("no backend is chosen: turn on feature `keystore` or `preload`");
 
+pub mod environment;
 mod settings;
 
+pub use environment::{EnvironmentError, InjectedBackend};
 pub use kms_backend::BackendSettings;
 #[cfg(feature = "keystore")]
 pub use kms_backend_keystore::{KeystoreSettings, UnlockSource};

@@ -51,6 +51,6 @@ pub use decode::{DecodeError, DecodedSecret, Encoding};
 pub use harden::{Hardened, harden_process};
 pub use passphrase::{MAX_PASSPHRASE_BYTES, PassphraseError, PassphraseSource};
 pub use pasted::looks_like_secret;
-pub use shield::{SMALL_SECRET_BYTES, ShieldError, Shielded, protection};
+pub use shield::{SMALL_SECRET_BYTES, ShieldError, Shielded, opening_time, protection};
 pub use source::{MAX_SOURCE_BYTES, SecretSource, SourceError};
 pub use stack::{WIPED_STACK_BYTES, on_wiped_stack, on_wiped_stack_of, wipe_stack};

@@ -1,10 +1,12 @@
 //! Secrets at rest: ciphertext in ordinary memory, under a key in protected memory.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::aead::{AeadInOut, KeyInit};
@@ -98,15 +100,19 @@ impl Shielded {
     ) -> Result<T, ShieldError> {
         let shield = Shield::get()?;
         let len = self.ciphertext.len() - TAG;
+        let begun = Instant::now();
+        let opened = || OPENING.set(OPENING.get() + begun.elapsed());
         on_wiped_stack_of::<BYTES, _>(|| {
             if len <= SMALL_SECRET_BYTES {
                 let mut buffer = Zeroizing::new([0; SMALL_SECRET_BYTES]);
                 self.decrypt(shield, &mut buffer[..len])?;
+                opened();
                 Ok(work(&buffer[..len]))
             } else {
                 let mut buffer = SecretBytes::with_capacity(len);
                 self.decrypt(shield, buffer.buffer_mut())?;
                 buffer.set_len(len);
+                opened();
                 Ok(work(buffer.expose()))
             }
         })
@@ -128,6 +134,17 @@ impl fmt::Debug for Shielded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Shielded(..)")
     }
+}
+
+thread_local! {
+    static OPENING: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// How long this thread has spent on opening secrets so far, as [`Shielded::open`] does it; of two
+/// readings the difference tells. What was then done with the secrets doesn't count.
+#[must_use]
+pub fn opening_time() -> Duration {
+    OPENING.get()
 }
 
 /// How the shielding key of this process is protected. The first call makes the key.
@@ -231,6 +248,16 @@ mod tests {
             shielded.nonce ^= 1 << bit;
         }
         assert_eq!(shielded.open(<[u8]>::to_vec).unwrap(), [7; 32]);
+    }
+
+    #[test]
+    fn the_time_of_opening_counts_and_that_of_the_work_does_not() {
+        let shielded = Shielded::seal(&[7; 32]).unwrap();
+        let before = opening_time();
+        let work = Duration::from_millis(50);
+        shielded.open(|_| std::thread::sleep(work)).unwrap();
+        let spent = opening_time() - before;
+        assert!(!spent.is_zero() && spent < work, "{spent:?}");
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! How much the service adds to a signature, and how many it makes.
+//! What the service adds to a signature, how many it makes, and whom it keeps waiting.
 //!
-//! For each key type and number of callers, three ways to sign take turns in short windows of one run,
-//! so that whatever else the machine does hits them alike: the plain library call, a serial actor that
-//! signs inline, and the service in a node. Run it with `cargo bench -p kms-service`; with `--test` it
-//! makes one tiny pass.
+//! Whatever is compared takes turns in short windows of one run, so that what else the machine does
+//! hits all alike; the median of the windows counts, the range is printed beside it. Metrics are
+//! recorded, and keys are shielded. `cargo bench -p kms-service` runs everything, or the parts that
+//! are named behind `--`; with `--test` it makes one tiny pass.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,80 +16,67 @@
     reason = "nothing of a benchmark is reachable; `pub` says what is for other files"
 )]
 
+#[path = "signing/batch.rs"]
+mod batch;
+#[path = "signing/hung.rs"]
+mod hung;
+#[path = "signing/isolation.rs"]
+mod isolation;
+#[path = "signing/latency.rs"]
+mod latency;
+#[path = "signing/load.rs"]
+mod load;
 #[path = "signing/machine.rs"]
 mod machine;
 #[path = "signing/node.rs"]
 mod node;
-#[path = "signing/report.rs"]
-mod report;
+#[path = "signing/rates.rs"]
+mod rates;
+#[path = "signing/runtime_delay.rs"]
+mod runtime_delay;
+#[path = "signing/scaling.rs"]
+mod scaling;
+#[path = "signing/scene.rs"]
+mod scene;
 #[path = "signing/serial.rs"]
 mod serial;
-#[path = "signing/window.rs"]
-mod window;
+#[path = "signing/shield_cost.rs"]
+mod shield_cost;
+#[path = "signing/spread.rs"]
+mod spread;
 
-use std::sync::Arc;
-use std::time::Duration;
+use crate::scene::{Effort, Ratios, Scene};
 
-use kms_keys::{KeyType, SecretKey};
-use tokio::runtime::Runtime;
+type Part = fn(&Scene, Effort, &mut Ratios);
 
-use crate::node::BenchNode;
-use crate::report::Table;
-use crate::serial::SerialActor;
-use crate::window::Window;
-
-const CALLERS: [usize; 3] = [1, 16, 64];
-
-/// The three ways to sign.
-const WAYS: [&str; 3] = ["plain", "serial", "service"];
+const PARTS: [(&str, Part); 8] = [
+    ("rates", rates::measure),
+    ("latency", latency::measure),
+    ("isolation", isolation::measure),
+    ("runtime_delay", runtime_delay::measure),
+    ("hung_backend", hung::measure),
+    ("shield_cost", shield_cost::measure),
+    ("batch", batch::measure),
+    ("scaling", scaling::measure),
+];
 
 fn main() {
     // `cargo test` runs benches too, with `--test` or without `--bench`.
-    let tiny = !std::env::args().any(|argument| argument == "--bench");
-    let (windows, length) =
-        if tiny { (1, Duration::from_millis(5)) } else { (11, Duration::from_millis(400)) };
+    let effort = match std::env::args().any(|argument| argument == "--bench") {
+        true => Effort::full(),
+        false => Effort::tiny(),
+    };
+    let asked: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     println!("{}", machine::describe());
-    println!("{windows} windows of {length:?} for each way, in turns; 32-byte messages");
-
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let node = runtime.block_on(BenchNode::start());
-    let mut table = Table::default();
-    for key_type in KeyType::ALL {
-        let key = Arc::new(SecretKey::from_bytes(*key_type, &node::secret(*key_type)).unwrap());
-        let actor = SerialActor::start(&runtime, Arc::clone(&key));
-        for callers in CALLERS {
-            let window = Window { callers, length };
-            table.add(*key_type, callers, measure(&runtime, &node, &actor, &key, window, windows));
+    println!("{effort}; 32-byte messages; medians (and ranges) of the windows");
+    let scene = Scene::new();
+    let mut ratios = Ratios::default();
+    for (name, measure) in PARTS {
+        if asked.is_empty() || asked.iter().any(|word| word == name) {
+            measure(&scene, effort, &mut ratios);
         }
     }
-    runtime.block_on(node.stop());
-    table.print();
-}
-
-/// Signatures per second of each way in each window.
-fn measure(
-    runtime: &Runtime,
-    node: &BenchNode,
-    actor: &SerialActor,
-    key: &Arc<SecretKey>,
-    window: Window,
-    windows: usize,
-) -> [Vec<f64>; 3] {
-    let mut rates: [Vec<f64>; 3] = Default::default();
-    let key_type = key.key_type();
-    // The first round warms up and is thrown away.
-    for round in 0..=windows {
-        for turn in 0..WAYS.len() {
-            let way = (round + turn) % WAYS.len();
-            let rate = match WAYS[way] {
-                "plain" => window.plain(key),
-                "serial" => runtime.block_on(window.tasks(|| actor.client())),
-                _ => runtime.block_on(window.tasks(|| node.client(key_type))),
-            };
-            if round > 0 {
-                rates[way].push(rate);
-            }
-        }
-    }
-    rates
+    scene.stop();
+    println!();
+    ratios.print();
 }

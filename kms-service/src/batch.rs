@@ -1,10 +1,11 @@
 //! Many messages signed by one key, on several threads at once, with one answer.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kms_backend::LocalSigner;
 use kms_keys::{Signature, SigningScheme};
+use kms_secrets::opening_time;
 use tracing::Span;
 
 use crate::KmsError;
@@ -32,6 +33,8 @@ struct Progress {
     ticket: Option<Ticket<Outcomes>>,
     /// When the first part has begun.
     begun: Option<Instant>,
+    /// How long the part that took longest for it spent on opening the secret.
+    opening: Duration,
     /// The outcomes of each part, once it has ended.
     parts: Vec<Option<Outcomes>>,
     /// How many have not ended.
@@ -69,7 +72,13 @@ pub(crate) fn split(
     let left = split.len();
     let (counters, span) = (Arc::clone(&ticket.counters), ticket.span.clone());
     let parts = (0..left).map(|_| None).collect();
-    let progress = Mutex::new(Progress { ticket: Some(ticket), begun: None, parts, left });
+    let progress = Mutex::new(Progress {
+        ticket: Some(ticket),
+        begun: None,
+        opening: Duration::ZERO,
+        parts,
+        left,
+    });
     let batch = Arc::new(Batch { signer: Arc::clone(signer), scheme, counters, span, progress });
     let jobs = split.into_iter().enumerate().map(|(at, messages)| -> Box<dyn Job> {
         Box::new(Part { batch: Arc::clone(&batch), at, messages })
@@ -82,6 +91,7 @@ impl Job for Part {
         let batch = Arc::clone(&self.batch);
         let _inside = batch.span.enter();
         batch.begin();
+        let opened = opening_time();
         let messages = std::mem::take(&mut self.messages);
         let outcomes = messages.into_iter().map(|message| {
             let message = message?;
@@ -91,7 +101,9 @@ impl Job for Part {
             })
         });
         let outcomes = outcomes.collect();
+        let opening = opening_time() - opened;
         let mut progress = batch.progress();
+        progress.opening = progress.opening.max(opening);
         progress.left -= 1;
         if let Some(part) = progress.parts.get_mut(self.at) {
             *part = Some(outcomes);
@@ -104,10 +116,10 @@ impl Job for Part {
             return;
         }
         let parts = std::mem::take(&mut progress.parts);
-        let (ticket, begun) = (progress.ticket.take(), progress.begun);
+        let (ticket, begun, opening) = (progress.ticket.take(), progress.begun, progress.opening);
         drop(progress);
         if let Some(ticket) = ticket {
-            begun.inspect(|begun| ticket.reply.done(*begun));
+            begun.inspect(|begun| ticket.reply.done(*begun, opening));
             ticket.answer(Ok(parts.into_iter().flatten().flatten().collect()));
         }
     }

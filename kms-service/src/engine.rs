@@ -12,7 +12,7 @@ use tracing::Span;
 
 use crate::counters::CounterSet;
 use crate::farewell::wait_at_most;
-use crate::lane::Lanes;
+use crate::lane::{Deliver, Lanes};
 use crate::lifecycle::{self, Finished, Pending, What};
 use crate::message::{KmsMessage, Request};
 use crate::metrics::Meters;
@@ -20,7 +20,7 @@ use crate::operators::OperatorTable;
 use crate::registry::Registry;
 use crate::remote::RemoteTasks;
 use crate::serial::Serial;
-use crate::{Caller, KmsError, Limits, health};
+use crate::{Caller, KmsError, Limits, health, sync};
 
 /// How long a backend may take to say good-bye when the service stops.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -70,8 +70,12 @@ impl Engine {
         counters: Arc<CounterSet>,
         runtime: Handle,
     ) -> Self {
+        let deliver: Deliver = Arc::new({
+            let runtime = runtime.clone();
+            move |jobs| sync::on_runtime(&runtime, || jobs.into_iter().for_each(|job| job.answer()))
+        });
         Self {
-            lanes: Lanes::new(limits.queue, limits.threads, &counters),
+            lanes: Lanes::new(limits.queue, limits.threads, &counters, &deliver),
             remote: RemoteTasks::new(backends.keys(), &runtime),
             serial: Serial::new(limits.queue),
             lifecycle: JoinSet::new(),

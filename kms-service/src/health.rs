@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kms_backend::{Backend, Health, HealthLevel};
+use kms_secrets::Protection;
 
 use crate::counters::CounterSet;
 use crate::{BreakerState, Counters, lifecycle};
@@ -16,8 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HealthReport {
-    /// The worst level of any backend.
+    /// The worst level of any backend, and [`HealthLevel::Degraded`] at best while there are
+    /// [`reasons`](HealthReport::reasons).
     pub level: HealthLevel,
+    /// What is wrong that lies with no backend.
+    pub reasons: Vec<String>,
+    /// How the key is protected that secrets are shielded with in memory.
+    pub protection: Protection,
     /// Each backend, by the name that the settings give it.
     pub backends: BTreeMap<String, Health>,
     /// How many keys are registered.
@@ -49,7 +55,22 @@ pub(crate) async fn report(
     });
     let backends: BTreeMap<_, _> = futures::future::join_all(asked).await.into_iter().collect();
     let level = backends.values().map(|health| health.level).max().unwrap_or(HealthLevel::Ok);
-    HealthReport { level, backends, keys, counters: counters.snapshot() }
+    // The service doesn't start without that key, and it stays as it is.
+    let protection = kms_secrets::protection().unwrap_or(Protection::Unlocked);
+    let (level, reasons) = under(protection, level);
+    HealthReport { level, reasons, protection, backends, keys, counters: counters.snapshot() }
+}
+
+/// The level, and why it isn't better, with the shielding key protected like this.
+fn under(protection: Protection, level: HealthLevel) -> (HealthLevel, Vec<String>) {
+    if protection != Protection::Unlocked {
+        return (level, Vec::new());
+    }
+    let reason = format!(
+        "the key that secrets are shielded with lies in {protection}, which may be swapped: no memory \
+         could be locked (`ulimit -l`)"
+    );
+    (level.max(HealthLevel::Degraded), vec![reason])
 }
 
 fn seen_through(breaker: BreakerState, mut health: Health) -> Health {
@@ -61,4 +82,28 @@ fn seen_through(breaker: BreakerState, mut health: Health) -> Health {
     health.level = health.level.max(level);
     health.reasons.push(reason.into());
     health
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_may_be_swapped_is_told_of_and_worse_is_not_hidden_by_it() {
+        for level in [HealthLevel::Ok, HealthLevel::Degraded, HealthLevel::Failed] {
+            for good in [Protection::MemfdSecret, Protection::Locked] {
+                assert_eq!(under(good, level), (level, Vec::new()));
+            }
+            let (worse, reasons) = under(Protection::Unlocked, level);
+            assert_eq!(worse, level.max(HealthLevel::Degraded));
+            assert!(reasons.concat().contains("unlocked pages"), "{reasons:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_protection_that_is_in_force_is_reported() {
+        let report = report(Vec::new(), 0, Arc::default()).await;
+        assert_eq!(report.protection, kms_secrets::protection().unwrap());
+        assert_eq!(report.reasons.is_empty(), report.protection != Protection::Unlocked);
+    }
 }

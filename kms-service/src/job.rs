@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use kms_secrets::opening_time;
 use tracing::Span;
 
 use crate::KmsError;
@@ -165,8 +166,9 @@ where
             return;
         }
         let interrupt = || ticket.interruption(stopped);
+        let opened = opening_time();
         self.outcome = caught(&ticket.counters, || work(&Interrupt(&interrupt)));
-        ticket.reply.done(begun);
+        ticket.reply.done(begun, opening_time() - opened);
     }
 
     fn answer(self: Box<Self>) {

@@ -19,7 +19,9 @@ use crate::{Caller, KmsError};
 const REQUESTS: &str = "kms_requests_total";
 /// Seconds from the sending of a request to the beginning of its work; by `operation` and `key_type`.
 const QUEUE: &str = "kms_queue_seconds";
-/// Seconds that the work took; by `operation` and `key_type`.
+/// Seconds of the work in which shielded secrets were opened; by `operation` and `key_type`.
+const OPEN: &str = "kms_open_seconds";
+/// Seconds that the rest of the work took; by `operation` and `key_type`.
 const SIGN: &str = "kms_sign_seconds";
 /// Jobs that wait; by `lane`: `cheap` or `costly`.
 const QUEUE_DEPTH: &str = "kms_queue_depth";
@@ -49,9 +51,14 @@ pub(crate) fn describe() {
         "From the sending of a request to the beginning of its work, for what uses a secret."
     );
     describe_histogram!(
+        OPEN,
+        Unit::Seconds,
+        "How long opening the shielded secret took, where there is one in this process."
+    );
+    describe_histogram!(
         SIGN,
         Unit::Seconds,
-        "How long the signer or operator took, opening the shielded secret included."
+        "How long the signer or operator took, without opening the shielded secret."
     );
     describe_gauge!(QUEUE_DEPTH, Unit::Count, "Jobs that wait in a lane for a thread.");
     describe_counter!(PANICS, Unit::Count, "Panics caught in signers, operators and backends.");
@@ -148,6 +155,7 @@ pub(crate) struct Meter {
     others: Mutex<BTreeMap<&'static str, Counter>>,
     // Only what uses a secret has these.
     queue: OnceLock<Histogram>,
+    open: OnceLock<Histogram>,
     sign: OnceLock<Histogram>,
 }
 
@@ -161,6 +169,7 @@ impl Meter {
             ok: requests(operation, key_type, caller, "ok"),
             others: Mutex::default(),
             queue: OnceLock::new(),
+            open: OnceLock::new(),
             sign: OnceLock::new(),
         }
     }
@@ -179,8 +188,12 @@ impl Meter {
         self.record(&self.queue, QUEUE, time);
     }
 
-    pub(crate) fn signed(&self, time: Duration) {
-        self.record(&self.sign, SIGN, time);
+    /// The work took `time`, and `opening` of it was spent on opening secrets.
+    pub(crate) fn signed(&self, time: Duration, opening: Duration) {
+        if !opening.is_zero() {
+            self.record(&self.open, OPEN, opening);
+        }
+        self.record(&self.sign, SIGN, time.saturating_sub(opening));
     }
 
     fn record(&self, cell: &OnceLock<Histogram>, name: &'static str, time: Duration) {

@@ -1,7 +1,7 @@
 //! The way back to the caller. Whatever becomes of a request is told here, so here it is counted.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::KmsError;
 use crate::metrics::{ABANDONED, Meter, outcome};
@@ -41,10 +41,10 @@ impl<T> Reply<T> {
         }
     }
 
-    /// The work that was begun then has ended.
-    pub(crate) fn done(&self, begun: Instant) {
+    /// The work that was begun then has ended. For so long of it, secrets were opened.
+    pub(crate) fn done(&self, begun: Instant, opening: Duration) {
         if let Some(meter) = &self.meter {
-            meter.signed(begun.elapsed());
+            meter.signed(begun.elapsed(), opening);
         }
     }
 

@@ -1,6 +1,9 @@
 //! The actor: takes requests from its relay and gives them to the engine.
 
+use std::convert::Infallible;
 use std::marker::PhantomData;
+use std::pin::pin;
+use std::task::Poll;
 
 use futures::FutureExt;
 use kms_backend::BackendSettings;
@@ -11,6 +14,7 @@ use overwatch::services::status::handle::ServiceAPI;
 use overwatch::services::{ServiceCore, ServiceData};
 use overwatch::{DynError, OpaqueServiceResourcesHandle};
 use tokio::runtime::RuntimeFlavor;
+use tokio::task::coop;
 
 use crate::engine::{Engine, Waiting};
 use crate::{KmsMessage, KmsSettings, Operators, StartupError, startup};
@@ -89,12 +93,22 @@ where
         self.status.notify_ready();
         loop {
             tokio::select! {
+                biased;
+                Some(finished) = self.engine.next_finished() => self.engine.finish(finished),
                 message = self.inbound.recv() => match message {
                     Some(message) => self.handle(message),
                     None => return Ok(()),
                 },
-                Some(finished) = self.engine.next_finished() => self.engine.finish(finished),
+                never = end_turn() => match never {},
             }
+            if self.engine.lanes.can_wait() {
+                // Others who can run may have more to ask for, and the lanes have work meanwhile.
+                step_back().await;
+                while let Some(message) = self.inbound.recv().now_or_never().flatten() {
+                    self.engine.handle(message, Waiting::Others);
+                }
+            }
+            self.engine.lanes.call();
         }
     }
 }
@@ -115,4 +129,34 @@ impl<B, O, RuntimeServiceId> KmsService<B, O, RuntimeServiceId> {
         }
         self.engine.handle(message, Waiting::Nobody);
     }
+}
+
+/// Goes to the end of the queue of what can run. Unlike tokio's own `yield_now`, which lets this thread
+/// run out of work first, however long that takes.
+async fn step_back() {
+    let mut back = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut back, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Ends this thread's turn once there is nothing to do, for whoever was just answered to go on in a
+/// turn of its own. Never ready.
+///
+/// tokio runs two tasks that wake each other on one thread, and at every third time wakes another
+/// thread to share in, which finds nothing: measured, 6 us for two requests in three of one caller.
+/// It does so no more often than a turn is long, and a turn ends with its budget.
+async fn end_turn() -> Infallible {
+    std::future::poll_fn(|context| {
+        while coop::has_budget_remaining() {
+            let _ = pin!(coop::consume_budget()).poll(context);
+        }
+        Poll::Pending
+    })
+    .await
 }

@@ -6,4 +6,10 @@ pub(crate) use std::sync::{
 };
 pub(crate) use std::thread;
 
+use tokio::runtime::Handle;
 pub(crate) use tokio::sync::oneshot;
+
+/// Does `work`, which is short, on a thread of the runtime.
+pub(crate) fn on_runtime(runtime: &Handle, work: impl FnOnce() + Send + 'static) {
+    drop(runtime.spawn(async { work() }));
+}

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode as ProcessExit;
 use std::time::Duration;
 
+use kms_backends::InjectedBackend;
 use kms_secrets::{environment, harden_process};
 use node_example::demo;
 use node_example::refusal::{ExitCode, Refusal};
@@ -43,17 +44,32 @@ fn main() -> ProcessExit {
 }
 
 fn run(arguments: &Arguments, output: &Output) -> Result<(), Refusal> {
+    let injected = InjectedBackend::from_environment(|name| std::env::var_os(name))
+        .map_err(|error| Refusal::new(ExitCode::Settings, error.to_string()))?;
+    let injected = injected.as_ref();
     let settings = match &arguments.settings {
-        Some(path) => NodeSettings::from_file(path),
-        None => NodeSettings::from_yaml(SHIPPED, "the shipped settings", Path::new("")),
+        Some(path) => NodeSettings::from_file_with(path, injected),
+        None => {
+            let base_dir = Path::new("");
+            NodeSettings::from_yaml_with(SHIPPED, "the shipped settings", base_dir, injected)
+        }
     }?;
     if arguments.check {
         output.checked(&settings);
         return Ok(());
     }
+    injected.map_or(Ok(()), InjectedBackend::check_account).map_err(|error| {
+        Refusal::new(ExitCode::Unavailable, kms_backend::ErrorChain(&error).to_string())
+    })?;
     environment::take(settings.kms.env_names())
         .map_err(|error| Refusal::new(ExitCode::Bug, error.to_string()))?;
     let startup_log = logging::start();
+    if let Some(injected) = injected {
+        tracing::warn!(
+            service_account = injected.service_account,
+            "KMS_ENABLED is true: the backend is that of KMS_VALUE, and `kms.backends` is passed over"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

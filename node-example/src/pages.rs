@@ -42,6 +42,9 @@ struct Shown {
     level: String,
     /// Why it isn't better, as far as that lies with no backend.
     reasons: Vec<String>,
+    /// How the key is protected that secrets are shielded with. Absent if the service says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shielding_key: Option<String>,
     backends: BTreeMap<String, ShownBackend>,
 }
 
@@ -58,7 +61,8 @@ fn health(asked: Result<HealthReport, KmsError>) -> Page {
             let level = HealthLevel::Failed;
             let reason = format!("the key management service: {}", ErrorChain(&error));
             let (reasons, backends) = (vec![reason], BTreeMap::new());
-            (level, Shown { level: level.to_string(), reasons, backends })
+            let shielding_key = None;
+            (level, Shown { level: level.to_string(), reasons, shielding_key, backends })
         }
     };
     // Infallible: every field is a text or a list of them.
@@ -71,7 +75,12 @@ impl Shown {
         let backends = report.backends.into_iter().map(|(name, Health { level, reasons })| {
             (name, ShownBackend { level: level.to_string(), reasons })
         });
-        Self { level: report.level.to_string(), reasons: Vec::new(), backends: backends.collect() }
+        Self {
+            level: report.level.to_string(),
+            reasons: report.reasons,
+            shielding_key: Some(report.protection.to_string()),
+            backends: backends.collect(),
+        }
     }
 }
 

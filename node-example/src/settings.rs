@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kms_backends::InjectedBackend;
 use kms_keys::{KeyId, KeyType};
 use kms_service::{KmsSection, KmsSettings};
 use serde::Deserialize;
@@ -93,6 +94,17 @@ impl NodeSettings {
     /// # Errors
     /// [`Refusal`] with everything that is wrong.
     pub fn from_file(path: &Path) -> Result<Self, Refusal> {
+        Self::from_file_with(path, None)
+    }
+
+    /// The same with `injected`, if there is one, in place of the file's backends.
+    ///
+    /// # Errors
+    /// [`Refusal`] with everything that is wrong.
+    pub fn from_file_with(
+        path: &Path,
+        injected: Option<&InjectedBackend>,
+    ) -> Result<Self, Refusal> {
         let refused = |cause: String| {
             Refusal::new(ExitCode::Settings, format!("settings file {}: {cause}", path.display()))
         };
@@ -110,7 +122,7 @@ impl NodeSettings {
             refused(format!("line {line} is not UTF-8"))
         })?;
         let base_dir = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-        Self::from_yaml(&text, &path.display().to_string(), &base_dir)
+        Self::from_yaml_with(&text, &path.display().to_string(), &base_dir, injected)
     }
 
     /// Checks settings in YAML. `name` stands for them in errors; relative paths are taken from
@@ -119,12 +131,29 @@ impl NodeSettings {
     /// # Errors
     /// [`Refusal`] with everything that is wrong.
     pub fn from_yaml(text: &str, name: &str, base_dir: &Path) -> Result<Self, Refusal> {
+        Self::from_yaml_with(text, name, base_dir, None)
+    }
+
+    /// The same with `injected`, if there is one, in place of the settings' backends. It has the name of
+    /// theirs if they have one, else `environment`.
+    ///
+    /// # Errors
+    /// [`Refusal`] with everything that is wrong.
+    pub fn from_yaml_with(
+        text: &str,
+        name: &str,
+        base_dir: &Path,
+        injected: Option<&InjectedBackend>,
+    ) -> Result<Self, Refusal> {
         let refused = |cause: String| Refusal::new(ExitCode::Settings, format!("{name}: {cause}"));
         let section: Option<NodeSection> =
             yaml::parse(text).map_err(|error| refused(error.to_string()))?;
-        let Some(section) = section else {
+        let Some(mut section) = section else {
             return Err(refused("is empty: section `kms` is missing".into()));
         };
+        if let Some(injected) = injected {
+            section.inject(injected);
+        }
         let mut failures = section.senseless();
         let declared = section.kms.declared_types();
         failures.extend(section.uses().iter().filter_map(|used| used.undeclared(&declared)));
@@ -152,6 +181,13 @@ struct Use<'a> {
 }
 
 impl NodeSection {
+    fn inject(&mut self, injected: &InjectedBackend) {
+        let backends = &mut self.kms.backends;
+        let only = backends.keys().next().filter(|_| backends.len() == 1);
+        let name = only.cloned().unwrap_or_else(|| "environment".to_owned());
+        *backends = [(name, injected.backend.clone())].into();
+    }
+
     fn uses(&self) -> Vec<Use<'_>> {
         use KeyType::{Bls12381, Ed25519, Secp256k1};
         use RuntimeServiceId::{Attesters, Identity, Proposer};

@@ -12,6 +12,7 @@ mod folder;
 pub mod memory;
 mod node;
 mod small_disk;
+pub mod store_secrets;
 mod stores;
 
 pub use folder::{Folder, SETTINGS};

@@ -6,7 +6,7 @@ use kms_keys::{
     KeyType, Operator, OperatorError, PublicKey, RestingKey, SecretKey, SignError, Signature,
     SigningScheme,
 };
-use kms_secrets::{ShieldError, Shielded, WIPED_STACK_BYTES};
+use kms_secrets::{ShieldError, Shielded, WIPED_STACK_BYTES, on_wiped_stack};
 
 use crate::{BackendError, ErrorChain, Failure, LocalSigner};
 
@@ -30,7 +30,10 @@ impl SoftwareSigner {
     /// the service doesn't start then ([`kms_secrets::protection`]).
     #[must_use]
     pub fn new(key: SecretKey) -> Self {
-        Self { public_key: key.public_key(), key: Shielded::seal(key.at_rest().expose()) }
+        let public_key = key.public_key();
+        // The key ends in there too.
+        let key = on_wiped_stack(move || Shielded::seal(key.at_rest().expose()));
+        Self { key, public_key }
     }
 
     fn key(&self) -> Result<&Shielded, BackendError> {

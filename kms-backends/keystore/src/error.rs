@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use kms_backend::{BackendError, Derivation, Failure};
 use kms_keys::{DerivationError, KeyError, KeyId, MnemonicError};
+use kms_secrets::ShieldError;
 use thiserror::Error;
 
 use crate::format;
@@ -280,6 +281,9 @@ pub enum StoreError {
     /// The system gave no randomness.
     #[error("the system's randomness is unavailable")]
     Randomness(#[source] getrandom::Error),
+    /// The store's keys can't be shielded in memory, or not be opened again.
+    #[error("the store's keys can't be kept in memory")]
+    Shield(#[source] ShieldError),
     /// Something that can't be. Please report it.
     #[error("a bug: {0} – and here it is not so")]
     Bug(&'static str),
@@ -321,6 +325,8 @@ impl From<StoreError> for BackendError {
             | StoreError::SealedAnew { .. }
             | StoreError::Randomness(_)
             | StoreError::Generate(_) => Self::Unavailable,
+            StoreError::Shield(ShieldError::Damaged) => Self::Corrupt,
+            StoreError::Shield(_) => Self::Unavailable,
             StoreError::Io { cause, .. } => match cause.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Denied,
                 _ => Self::Unavailable,

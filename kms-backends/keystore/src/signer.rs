@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 
 use kms_backend::{BackendError, LocalSigner, SoftwareSigner};
 use kms_keys::{KeyType, Operator, OperatorError, PublicKey, Signature, SigningScheme};
-use kms_secrets::on_wiped_stack;
 
 use crate::error::StoreError;
 use crate::format::record::Record;
@@ -35,8 +34,7 @@ impl StoredSigner {
             return Ok(opened);
         }
         let record = Record::read_again(&self.record)?;
-        // The cipher that opens the record leaves its key on the stack.
-        let key = on_wiped_stack(|| self.store.unseal(&record))?;
+        let key = self.store.unseal(&record)?;
         let signer = Box::new(SoftwareSigner::new(key));
         Ok(self.opened.get_or_init(|| signer))
     }

@@ -1,28 +1,35 @@
-//! The service in a node, with secrets in files.
+//! The service in a node, with secrets in files, and a backend that answers nobody.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use kms_backend::{
+    Backend, BackendError, BackendSettings, Capabilities, Health, KeyCapability, KeyInfo, KeyPage,
+    KeySpec, OpenContext, PageRequest, RegisteredKey, RemoteSigner, Signer, SourceUse, async_trait,
+};
 use kms_backend_preload::PreloadSettings;
-use kms_keys::{KeyId, KeyType};
+use kms_keys::{KeyId, KeyType, PublicKey, SecretKey, Signature, SigningScheme};
 use kms_service::{KmsApi, KmsSection, KmsService, NoOperators};
 use overwatch::derive_services;
 use overwatch::overwatch::{Overwatch, OverwatchRunner};
+use serde::Deserialize;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
-use crate::window::Client;
+use crate::load::Client;
 
-pub type Kms = KmsService<PreloadSettings, NoOperators, RuntimeServiceId>;
+pub type Kms = KmsService<BenchBackend, NoOperators, RuntimeServiceId>;
 
 #[derive_services]
 pub struct Node {
     kms: Kms,
 }
 
-/// A node whose service has one key of each type.
+/// A node whose service has one key of each type, and one that a hung backend holds.
 pub struct BenchNode {
     overwatch: Overwatch<RuntimeServiceId>,
     api: KmsApi,
@@ -42,13 +49,19 @@ pub fn secret(key_type: KeyType) -> [u8; 32] {
 impl BenchNode {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let keys = KeyType::ALL.iter().map(|key_type| {
-            write(&folder.path().join(key_type.as_str()), &secret(*key_type));
-            let name = key_type.as_str();
-            json!({ "id": name, "type": name, "source": { "file": name, "encoding": "raw" } })
-        });
-        let section = json!({ "backends": { "local": {} }, "keys": keys.collect::<Vec<_>>() });
-        let section: KmsSection<PreloadSettings> = serde_json::from_value(section).unwrap();
+        let mut keys: Vec<_> = KeyType::ALL
+            .iter()
+            .map(|key_type| {
+                let name = key_type.as_str();
+                write(&folder.path().join(name), &secret(*key_type));
+                let source = json!({ "file": name, "encoding": "raw" });
+                json!({ "id": name, "type": name, "backend": "local", "source": source })
+            })
+            .collect();
+        keys.push(json!({ "id": "hung", "type": "ed25519", "backend": "hung" }));
+        let backends = json!({ "local": { "type": "preload" }, "hung": { "type": "hung" } });
+        let section = json!({ "backends": backends, "keys": keys });
+        let section: KmsSection<BenchBackend> = serde_json::from_value(section).unwrap();
         let kms = section.check::<RuntimeServiceId>(folder.path()).unwrap();
         let settings = NodeServiceSettings { kms };
         let overwatch = OverwatchRunner::<Node>::run(settings, Some(Handle::current())).unwrap();
@@ -61,8 +74,25 @@ impl BenchNode {
         ServiceClient { api: self.api.clone(), key: KeyId::new(key_type.as_str()).unwrap() }
     }
 
+    /// A client that waits in vain.
+    pub fn hung_client(&self) -> ServiceClient {
+        let api = self.api.clone().with_deadline(Duration::from_millis(100));
+        ServiceClient { api, key: KeyId::new("hung").unwrap() }
+    }
+
     pub async fn stop(self) {
         self.overwatch.handle().stop_service::<Kms>().await.unwrap();
+    }
+}
+
+impl ServiceClient {
+    pub async fn try_to_sign(&self) {
+        assert!(self.api.sign(&self.key, [7; 32]).await.is_err(), "a hung backend signed");
+    }
+
+    pub async fn sign_many(&self, messages: impl Iterator<Item = Vec<u8>>) {
+        let signed = self.api.sign_many(&self.key, None, messages.collect()).await.unwrap();
+        assert!(signed.iter().all(Result::is_ok));
     }
 }
 
@@ -76,4 +106,69 @@ fn write(path: &Path, secret: &[u8]) {
     let mut options = std::fs::OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(path).unwrap();
     file.write_all(secret).unwrap();
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum BenchBackend {
+    Preload(PreloadSettings),
+    Hung,
+}
+
+#[async_trait]
+impl BackendSettings for BenchBackend {
+    fn capabilities(&self) -> Capabilities {
+        match self {
+            Self::Preload(settings) => settings.capabilities(),
+            Self::Hung => {
+                let key_type = KeyType::Ed25519;
+                let key = KeyCapability { key_type, schemes: key_type.schemes().to_vec() };
+                Capabilities::new([key], SourceUse::Refused, [])
+            }
+        }
+    }
+
+    async fn open(&self, context: &OpenContext) -> Result<Arc<dyn Backend>, BackendError> {
+        match self {
+            Self::Preload(settings) => settings.open(context).await,
+            Self::Hung => Ok(Arc::new(HungBackend { name: context.name.clone() })),
+        }
+    }
+}
+
+/// Has one key, and takes for ever to sign with it.
+struct HungBackend {
+    name: String,
+}
+
+#[async_trait]
+impl Backend for HungBackend {
+    async fn register(&self, spec: &KeySpec) -> Result<RegisteredKey, BackendError> {
+        let key = SecretKey::from_bytes(KeyType::Ed25519, &secret(KeyType::Ed25519)).unwrap();
+        let info = KeyInfo::new(spec.id.clone(), key.public_key(), self.name.as_str());
+        Ok(RegisteredKey::new(info, Signer::Remote(Arc::new(HungSigner(key.public_key())))))
+    }
+
+    async fn list(&self, _: &PageRequest) -> Result<KeyPage, BackendError> {
+        std::future::pending().await
+    }
+
+    async fn health(&self) -> Health {
+        std::future::pending().await
+    }
+
+    async fn close(&self) {}
+}
+
+struct HungSigner(PublicKey);
+
+#[async_trait]
+impl RemoteSigner for HungSigner {
+    fn public_key(&self) -> &PublicKey {
+        &self.0
+    }
+
+    async fn sign(&self, _: SigningScheme, _: &[u8]) -> Result<Signature, BackendError> {
+        std::future::pending().await
+    }
 }

@@ -1,41 +1,49 @@
-//! What a simple design would do: one task that owns the key and signs inline.
+//! What a simple design would do: one task that owns the keys and signs inline.
 
 use std::sync::Arc;
 
-use kms_keys::{SecretKey, Signature};
+use kms_keys::{KeyType, SecretKey, Signature};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::window::Client;
+use crate::load::Client;
 
-type Request = ([u8; 32], oneshot::Sender<Signature>);
+struct Request {
+    key_type: KeyType,
+    message: [u8; 32],
+    reply: oneshot::Sender<Signature>,
+}
 
 /// A running actor; it ends with its last client.
 pub struct SerialActor(mpsc::Sender<Request>);
 
-pub struct SerialClient(mpsc::Sender<Request>);
+pub struct SerialClient {
+    actor: mpsc::Sender<Request>,
+    key_type: KeyType,
+}
 
 impl SerialActor {
-    pub fn start(runtime: &Runtime, key: Arc<SecretKey>) -> Self {
+    pub fn start(runtime: &Runtime, keys: [Arc<SecretKey>; 3]) -> Self {
         let (sender, mut requests) = mpsc::channel::<Request>(256);
-        let scheme = key.key_type().default_scheme();
         runtime.spawn(async move {
-            while let Some((message, reply)) = requests.recv().await {
-                let _ = reply.send(key.sign(scheme, &message).unwrap());
+            while let Some(Request { key_type, message, reply }) = requests.recv().await {
+                let key = keys.iter().find(|key| key.key_type() == key_type).unwrap();
+                let _ = reply.send(key.sign(key_type.default_scheme(), &message).unwrap());
             }
         });
         Self(sender)
     }
 
-    pub fn client(&self) -> SerialClient {
-        SerialClient(self.0.clone())
+    pub fn client(&self, key_type: KeyType) -> SerialClient {
+        SerialClient { actor: self.0.clone(), key_type }
     }
 }
 
 impl Client for SerialClient {
     async fn sign(&self, message: [u8; 32]) {
         let (reply, answer) = oneshot::channel();
-        self.0.send((message, reply)).await.unwrap();
+        let request = Request { key_type: self.key_type, message, reply };
+        assert!(self.actor.send(request).await.is_ok());
         std::hint::black_box(answer.await.unwrap());
     }
 }

@@ -73,6 +73,12 @@ impl Asked {
         }));
     }
 
+    /// Waits until every request has its answer. Those whose reply is lost have none.
+    pub fn wait_for_all(&self) {
+        let count = self.all().len();
+        (0..count).for_each(|number| self.wait(number));
+    }
+
     /// The requests that have signatures of `key` by now.
     #[must_use]
     pub fn signed(&self, key: &str) -> BTreeSet<usize> {

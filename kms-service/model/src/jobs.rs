@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kms_keys::KeyType;
 use shuttle::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::counters::CounterSet;
 use crate::job::Job;
-use crate::lane;
+use crate::lane::{self, Deliver};
 use crate::sync::thread;
 use crate::{Caller, KmsError, Threads};
 
@@ -45,7 +44,7 @@ impl Lanes {
     pub fn new(threads: usize, capacity: usize) -> (Self, Receiver<()>) {
         let mut limits = Threads::default();
         (limits.cheap, limits.costly) = (Some(threads), Some(threads));
-        let lanes = lane::Lanes::new(capacity, limits, &Arc::new(CounterSet::default()));
+        let lanes = lane::Lanes::new(capacity, limits, &Arc::default(), &elsewhere());
         let (told, ends) = channel();
         (Self { lanes: Arc::new(lanes), ends: Arc::default(), told }, ends)
     }
@@ -59,6 +58,11 @@ impl Lanes {
         };
         let job = Counted { number, panics, ended: false, lanes: self.clone() };
         self.lanes.submit(KeyType::Ed25519, &Caller::new(caller.to_owned()), Box::new(job));
+    }
+
+    /// Wakes threads for what was submitted.
+    pub fn call(&self) {
+        self.lanes.call();
     }
 
     /// Closes the lanes.
@@ -79,6 +83,13 @@ impl Lanes {
         });
         each.collect()
     }
+}
+
+/// What was done together is answered on a thread of its own.
+pub(crate) fn elsewhere() -> Deliver {
+    Arc::new(|jobs| {
+        shuttle::thread::spawn(move || jobs.into_iter().for_each(|job| job.answer()));
+    })
 }
 
 impl Counted {

@@ -11,6 +11,7 @@ use tracing::Span;
 use crate::asked::Asked;
 use crate::counters::CounterSet;
 use crate::job::{Job, Keys, Task, Ticket};
+use crate::jobs::elsewhere;
 use crate::lane::Lanes;
 use crate::registry::Usable;
 use crate::reply::Reply;
@@ -39,7 +40,7 @@ pub fn gate_closes(given_out: GivenOut) {
     let (mut registry, counters) = (registry(false), Arc::new(CounterSet::default()));
     let mut threads = Threads::default();
     (threads.cheap, threads.costly) = (Some(2), Some(1));
-    let lanes = Lanes::new(8, threads, &counters);
+    let lanes = Lanes::new(8, threads, &counters, &elsewhere());
     let (asked, caller) = (Asked::default(), Caller::new("model".to_owned()));
     for _ in 0..3 {
         let usable = |name| registry.for_signing(&caller, &id(name), None, None);
@@ -67,9 +68,11 @@ pub fn gate_closes(given_out: GivenOut) {
         };
         lanes.submit(KeyType::Ed25519, &caller, job);
     }
+    lanes.call();
     registry.update(&id("a"), backend::info(&id("a"), KeyState::Disabled));
     let before = asked.signed("a");
     lanes.close();
+    asked.wait_for_all();
     assert_eq!(asked.signed("a"), before, "given out after the key was disabled");
     asked.all_answered();
 }

@@ -8,6 +8,7 @@ use kms_backend::{Capabilities, IfMissing, KeySpec, Operation, SourceUse};
 use kms_keys::{KeyId, KeyType};
 use shuttle::sync::mpsc::{Receiver, Sender, channel};
 use shuttle::thread::JoinHandle;
+use tokio::runtime::{self, Runtime};
 
 use crate::asked::Asked;
 use crate::backend::{self, ModelBackend};
@@ -155,7 +156,7 @@ pub(crate) fn registry(brief: bool) -> Registry {
 
 /// What `KmsService` does, with a relay that shuttle knows.
 fn serve(inbox: &Receiver<KmsMessage>, threads: usize, brief: bool) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut limits = Limits { deadline: DEADLINE, ..Limits::default() };
     (limits.threads.cheap, limits.threads.costly) = (Some(threads), Some(threads));
     let operations = [Operation::Disable, Operation::ScheduleDelete];
@@ -178,9 +179,21 @@ fn serve(inbox: &Receiver<KmsMessage>, threads: usize, brief: bool) {
             message = next;
         }
         engine.handle(message, Waiting::Nobody);
-        // The backend answers at once, and nothing in here is an event.
-        while let Some(finished) = runtime.block_on(engine.next_finished()) {
-            engine.finish(finished);
+        finish(&mut engine, &runtime);
+        if engine.lanes.can_wait() {
+            shuttle::thread::sleep(Duration::ZERO);
+            while let Ok(message) = inbox.try_recv() {
+                engine.handle(message, Waiting::Others);
+            }
         }
+        engine.lanes.call();
+        finish(&mut engine, &runtime);
+    }
+}
+
+/// The backend answers at once, and nothing in here is an event but what the answers are given with.
+fn finish(engine: &mut Engine, runtime: &Runtime) {
+    while let Some(finished) = runtime.block_on(engine.next_finished()) {
+        engine.finish(finished);
     }
 }

@@ -4,6 +4,11 @@ pub(crate) use shuttle::sync::{
     Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, atomic,
 };
 
+/// Does `work` on a thread of its own: a runtime does it at any time.
+pub(crate) fn on_runtime(_: &tokio::runtime::Handle, work: impl FnOnce() + Send + 'static) {
+    shuttle::thread::spawn(work);
+}
+
 pub(crate) mod oneshot {
     use std::time::Duration;
 

@@ -37,6 +37,7 @@ fn closed_meanwhile(threads: usize, brief: bool, closing: Closing) {
     let before = closing.join().unwrap();
     signing.into_iter().for_each(|thread| thread.join().unwrap());
     service.stop();
+    asked.wait_for_all();
     assert_eq!(asked.signed("a"), before, "given out after the answer");
     asked.all_answered();
 }

@@ -19,6 +19,7 @@ fn found_where_nobody_is_left() {
         let (lanes, ends) = Lanes::new(1, 16);
         for panics in [true, false] {
             lanes.submit("a", panics);
+            lanes.call();
         }
         for _ in 0..2 {
             ends.recv().unwrap();

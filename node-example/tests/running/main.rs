@@ -9,6 +9,7 @@
 
 mod check;
 mod demo;
+mod injected;
 mod lines;
 mod logs;
 mod process;

@@ -1,141 +1,177 @@
-//! Holds keys, from files, the environment and stores, and does what standard input says, one word a
-//! line, while `tests/memory.rs` looks at its memory: `sign`, `expose` (which a correct program never
-//! does), `drop`. Says `done` after each, and once when the keys are loaded.
+//! A node that holds keys, on `settings.yaml` in the folder of the first argument. It does what comes
+//! through the socket `control` there, one word a line, and says `done` after each, while
+//! `tests/memory` looks at its memory and at what it logs (`log`, at the level of `RUST_LOG`).
+//!
+//! With `refused` as the second argument it tries to start on each of the settings `*.refused.yaml` there
+//! instead, and prints why it can't.
+//!
+//! First it imports a key that comes by standard input into one of its stores, as `kms import` does.
 //!
 //! Not hardened: others may read its memory.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test that started it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what fails here fails the test that started it"
+)]
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use kms_backend::{
-    Backend, BackendSettings, IfMissing, KeySpec, OpenContext, RegisteredKey, Signer,
-};
-use kms_backend_keystore::{KeystoreSettings, UnlockSource};
-use kms_backend_preload::PreloadSettings;
-use kms_keys::{KeyType, Operator, SecretKey, X25519Operator};
-use kms_secrets::{DecodedSecret, PassphraseSource, SecretSource, environment};
-use kms_tests::id;
-use kms_tests::memory::{PASSPHRASE, variable};
-use tokio::runtime::Runtime;
+use futures::future::join_all;
+use kms_backend::PageRequest;
+use kms_backend_keystore::{NewKey, Store, UnlockSource};
+use kms_keys::{KeyType, SecretKey};
+use kms_secrets::{DecodedSecret, SecretSource, environment, stdin};
+use kms_service::{KeyFilter, KmsApi};
+use kms_tests::memory::KEY_FILE_STORE;
+use kms_tests::{id, kms_of};
+use node_example::identity::Identity;
+use node_example::running::RunningNode;
+use node_example::settings::NodeSettings;
+use tracing_subscriber::EnvFilter;
 
-/// Signatures of each key in each round.
-const SIGNATURES: usize = 20;
+/// How many callers ask at once.
+const CALLERS: usize = 32;
+
+/// What each of them asks of each key.
+const ROUNDS: usize = 2;
 
 fn main() {
-    let variables = KeyType::ALL.iter().map(|key_type| variable(*key_type));
-    environment::take(variables.chain([PASSPHRASE.to_owned()])).unwrap();
     let folder = std::env::args().nth(1).unwrap();
     let folder = Path::new(&folder);
+    let settings = NodeSettings::from_file(&folder.join("settings.yaml")).unwrap();
+    environment::take(settings.kms.env_names()).unwrap();
+    let log = Mutex::new(File::create(folder.join("log")).unwrap());
+    let filter = EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log).init();
+    if std::env::args().nth(2).as_deref() == Some("refused") {
+        return refused(folder);
+    }
+    import(folder);
+
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let backends = runtime.block_on(open(folder));
-    let mut keys = runtime.block_on(register(folder, &backends));
+    let mut node = Some(runtime.block_on(RunningNode::start(settings)).unwrap());
+    let control = UnixStream::connect(folder.join("control")).unwrap();
+    let say_done = || (&control).write_all(b"done\n").unwrap();
     let mut exposed = Vec::new();
-    say("done");
-    for word in std::io::stdin().lines() {
+    say_done();
+    for word in BufReader::new(&control).lines() {
+        let running = node.as_ref();
         match &*word.unwrap() {
-            "sign" => sign(&runtime, &keys),
+            "sign" => runtime.block_on(sign(running.unwrap())),
+            "make" => runtime.block_on(make(running.unwrap())),
+            "delete" => runtime.block_on(delete(running.unwrap())),
             "expose" => exposed.extend(KeyType::ALL.iter().map(|t| read_in_plain(folder, *t))),
-            "drop" => {
-                exposed.clear();
-                keys.clear();
-            }
-            other => println!("what is {other}?"),
+            "stop" => runtime.block_on(node.take().unwrap().stop()),
+            "destroy" => destroy(folder),
+            other => panic!("what is {other}?"),
         }
-        say("done");
+        say_done();
     }
     drop(exposed);
 }
 
-fn file(folder: &Path, key_type: KeyType, form: &str) -> SecretSource {
-    let path = folder.join(format!("{key_type}.{form}"));
-    SecretSource::File { path, encoding: None, group_readable: false }
+/// Tries to start a node on each of the settings `*.refused.yaml`, and prints why it does not start.
+fn refused(folder: &Path) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    for settings in std::fs::read_dir(folder).unwrap() {
+        let path = settings.unwrap().path();
+        if !path.to_str().unwrap().ends_with(".refused.yaml") {
+            continue;
+        }
+        let started = NodeSettings::from_file(&path)
+            .and_then(|settings| runtime.block_on(RunningNode::start(settings)));
+        let name = path.display();
+        match started {
+            Ok(_) => println!("{name} started"),
+            Err(refusal) => println!("{name}: {refusal}\n{refusal:?}"),
+        }
+    }
 }
 
-async fn open(folder: &Path) -> [Arc<dyn Backend>; 3] {
-    let passphrase = PassphraseSource::Env { name: PASSPHRASE.into() };
-    let [by_key_file, by_passphrase] = [
-        ("store", UnlockSource::KeyFile(folder.join("key"))),
-        ("passphrase-store", UnlockSource::Passphrase(passphrase)),
-    ]
-    .map(|(name, unlock)| KeystoreSettings {
-        path: folder.join(name),
-        unlock,
-        create: false,
-        if_missing: IfMissing::Fail,
-    });
-    [
-        PreloadSettings {}.open(&OpenContext::new("files", folder)).await.unwrap(),
-        by_key_file.open(&OpenContext::new("store", folder)).await.unwrap(),
-        by_passphrase.open(&OpenContext::new("passphrase-store", folder)).await.unwrap(),
-    ]
+/// The store that a key file opens.
+fn store(folder: &Path) -> Store {
+    let unlock = UnlockSource::KeyFile("key".into()).read(folder).unwrap();
+    Store::open(&folder.join(KEY_FILE_STORE), &unlock).unwrap()
 }
 
-/// One key of each type from each kind of source.
-async fn register(folder: &Path, backends: &[Arc<dyn Backend>; 3]) -> Vec<RegisteredKey> {
-    let [files, stores @ ..] = backends;
-    let mut keys = Vec::new();
+fn import(folder: &Path) {
+    let text = stdin::read(64).unwrap();
+    let key = SecretKey::from_hex(KeyType::Secp256k1, text.expose()).unwrap();
+    let new = NewKey::new(id("imported"), KeyType::Secp256k1);
+    store(folder).import(&new, &key).unwrap();
+}
+
+/// Has every key sign with every scheme and run X25519, asked by many at once.
+async fn sign(node: &RunningNode) {
+    let kms = Arc::new(kms_of::<Identity>(node).await);
+    let callers = (0..CALLERS).map(|_| tokio::spawn(sign_with_all(Arc::clone(&kms))));
+    for caller in join_all(callers).await {
+        caller.unwrap();
+    }
+}
+
+async fn sign_with_all(kms: Arc<KmsApi>) {
+    let all = PageRequest::first(usize::MAX);
+    let keys = kms.list(KeyFilter::default(), all).await.unwrap().keys;
+    for key in keys.iter().cycle().take(ROUNDS * keys.len()) {
+        for scheme in key.key_type.schemes() {
+            // Some keys may be about to be deleted, and all else is right.
+            let message = vec![7; scheme.message_len().unwrap_or(100)];
+            drop(kms.sign(&key.id, message.clone()).scheme(*scheme).await);
+            drop(kms.sign_many(&key.id, Some(*scheme), vec![message; 3]).await);
+        }
+        match key.key_type {
+            KeyType::Ed25519 => drop(kms.execute(&key.id, "x25519", [9; 32]).await),
+            KeyType::Bls12381 => {
+                drop(kms.sign_aggregate(std::slice::from_ref(&key.id), "message").await)
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Makes new versions of the keys that were made when the node started.
+async fn make(node: &RunningNode) {
+    let kms = kms_of::<Identity>(node).await;
     for key_type in KeyType::ALL {
-        let env = SecretSource::Env { name: variable(*key_type), encoding: None };
-        let mut sources = vec![("hex", file(folder, *key_type, "hex")), ("env", env)];
-        if *key_type == KeyType::Ed25519 {
-            sources.push(("pem", file(folder, *key_type, "pem")));
+        let key = id(&format!("made/{key_type}"));
+        kms.rotate(&key).await.unwrap();
+        for version in [1, 2] {
+            kms.sign(&key, "message").version(version).await.unwrap();
         }
-        for (name, source) in sources {
-            let mut spec = KeySpec::new(id(&format!("{key_type}/{name}")), *key_type);
-            spec.source = Some(source);
-            keys.push(files.register(&spec).await.unwrap());
-        }
-        for store in stores {
-            let spec = KeySpec::new(id(key_type.as_str()), *key_type);
-            keys.push(store.register(&spec).await.unwrap());
-        }
-    }
-    keys
-}
-
-/// Signs with every key and every scheme and runs X25519, on this thread and on those of the runtime.
-fn sign(runtime: &Runtime, keys: &[RegisteredKey]) {
-    let signing: Vec<_> = keys
-        .iter()
-        .cycle()
-        .take(keys.len() * SIGNATURES)
-        .map(|key| {
-            let signer = key.signer.clone();
-            runtime.spawn(async move { sign_once(&signer) })
-        })
-        .collect();
-    keys.iter().for_each(|key| sign_once(&key.signer));
-    runtime.block_on(async {
-        for one in signing {
-            one.await.unwrap();
-        }
-    });
-}
-
-fn sign_once(signer: &Signer) {
-    let Signer::Local(local) = signer else { return };
-    for scheme in local.public_key().key_type().schemes() {
-        let message = vec![7; scheme.message_len().unwrap_or(100)];
-        // Not verified: that would overwrite what signing left on the stack.
-        local.sign(*scheme, &message).unwrap();
-    }
-    if local.public_key().key_type() == X25519Operator.key_type() {
-        let mut shared = Vec::with_capacity(X25519Operator.max_output());
-        local.execute(&X25519Operator, &[9; 32], &mut shared).unwrap();
     }
 }
 
-/// A key that isn't shielded.
-fn read_in_plain(folder: &Path, key_type: KeyType) -> Option<SecretKey> {
-    let DecodedSecret::Bytes(bytes) = file(folder, key_type, "hex").read().unwrap() else {
-        return None;
+/// Schedules the deletion of what is there for that.
+async fn delete(node: &RunningNode) {
+    let kms = kms_of::<Identity>(node).await;
+    for key_type in KeyType::ALL {
+        kms.schedule_delete(&id(&format!("spare/{key_type}")), Duration::ZERO).await.unwrap();
+    }
+}
+
+/// Destroys it.
+fn destroy(folder: &Path) {
+    let mut store = store(folder);
+    for key_type in KeyType::ALL {
+        store.destroy(&id(&format!("spare/{key_type}"))).unwrap();
+    }
+    store.rewrite().unwrap();
+}
+
+/// A key that isn't shielded, and is logged, as a correct program never does.
+fn read_in_plain(folder: &Path, key_type: KeyType) -> SecretKey {
+    let path = folder.join(format!("{key_type}.hex"));
+    let source = SecretSource::File { path, encoding: None, group_readable: false };
+    let DecodedSecret::Bytes(bytes) = source.read().unwrap() else {
+        panic!("hex is no PEM");
     };
-    Some(SecretKey::from_bytes(key_type, bytes.expose()).unwrap())
-}
-
-fn say(line: &str) {
-    std::io::stdout().write_all(format!("{line}\n").as_bytes()).unwrap();
+    tracing::trace!("{:?}", bytes.expose());
+    SecretKey::from_bytes(key_type, bytes.expose()).unwrap()
 }

@@ -1,7 +1,6 @@
 //! The digest over all records: so that none can be taken out, or put back as it was before.
 
 use hmac::{Hmac, KeyInit, Mac};
-use kms_secrets::SecretArray;
 use sha2::Sha256;
 
 /// How many records there are, and the sum (modulo 2^256) of a keyed hash of each. It can be kept up
@@ -18,7 +17,7 @@ impl Digest {
     pub(crate) const LEN: usize = 40;
 
     /// Counts in the record called `name` in the table called `table`.
-    pub(crate) fn add(&mut self, key: &SecretArray<64>, table: &str, name: &[u8], record: &[u8]) {
+    pub(crate) fn add(&mut self, key: &[u8; 64], table: &str, name: &[u8], record: &[u8]) {
         self.join(&Self { count: 1, sum: hash(key, table, name, record) });
     }
 
@@ -34,13 +33,7 @@ impl Digest {
     }
 
     /// Counts out the record called `name` in the table called `table`.
-    pub(crate) fn remove(
-        &mut self,
-        key: &SecretArray<64>,
-        table: &str,
-        name: &[u8],
-        record: &[u8],
-    ) {
+    pub(crate) fn remove(&mut self, key: &[u8; 64], table: &str, name: &[u8], record: &[u8]) {
         self.count = self.count.wrapping_sub(1);
         let mut borrow = 0;
         for (digit, hash) in self.sum.iter_mut().zip(hash(key, table, name, record)).rev() {
@@ -65,8 +58,8 @@ impl Digest {
     }
 }
 
-fn hash(key: &SecretArray<64>, table: &str, name: &[u8], record: &[u8]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new(key.expose().into());
+fn hash(key: &[u8; 64], table: &str, name: &[u8], record: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new(key.into());
     // Where a part ends is told by its length: parts must not be mistaken for other parts that are
     // the same bytes together.
     for part in [table.as_bytes(), name] {
@@ -84,14 +77,12 @@ mod tests {
 
     use super::*;
 
-    fn key() -> SecretArray<64> {
-        SecretArray::init_with(|bytes| bytes.fill(7))
-    }
+    const KEY: [u8; 64] = [7; 64];
 
     fn of<'a>(records: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Digest {
         let mut digest = Digest::default();
         for (name, record) in records {
-            digest.add(&key(), "records", name, record);
+            digest.add(&KEY, "records", name, record);
         }
         digest
     }
@@ -103,7 +94,7 @@ mod tests {
         assert_ne!(of([(a, ab)]), of([(ab, a)]));
         assert_ne!(of([(a, a)]), of([(a, a), (a, a)]));
         let mut elsewhere = Digest::default();
-        elsewhere.add(&key(), "masters", a, ab);
+        elsewhere.add(&KEY, "masters", a, ab);
         assert_ne!(elsewhere, of([(a, ab)]));
     }
 
@@ -126,7 +117,7 @@ mod tests {
 
             let mut digest = all;
             for (name, record) in &shuffled {
-                digest.remove(&key(), "records", name, record);
+                digest.remove(&KEY, "records", name, record);
             }
             prop_assert_eq!(digest, Digest::default());
         }

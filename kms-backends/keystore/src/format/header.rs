@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::VERSION;
 use super::digest::Digest;
-use super::seal::{self, StoreKey, StoreKeys};
+use super::seal::{self, OpenKeys, StoreKey};
 use super::unlocker::{UnlockSecret, Unlocker, UnlockerKind};
 use crate::error::StoreError;
 
@@ -81,19 +81,19 @@ impl Header {
     /// The hidden part for a store with these records.
     pub(crate) fn seal(
         header: &[u8],
-        keys: &StoreKeys,
+        keys: &OpenKeys<'_>,
         digest: &Digest,
     ) -> Result<Vec<u8>, StoreError> {
-        seal::seal(&keys.header, header, &digest.to_bytes())
+        seal::seal(keys.header, header, &digest.to_bytes())
     }
 
     /// What the hidden part says of the store's records. `header` are the exact bytes in clear.
     pub(crate) fn open(
         header: &[u8],
-        keys: &StoreKeys,
+        keys: &OpenKeys<'_>,
         hidden: &[u8],
     ) -> Result<Digest, StoreError> {
-        let opened = seal::open(&keys.header, header, hidden);
+        let opened = seal::open(keys.header, header, hidden);
         opened
             .and_then(|digest| Digest::from_bytes(digest.expose()))
             .ok_or(StoreError::Header("it was changed by somebody without the store's key"))

@@ -1,8 +1,9 @@
 //! From a passphrase to a key: Argon2id (RFC 9106).
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use kms_secrets::SecretArray;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::error::StoreError;
 
@@ -53,15 +54,28 @@ impl Kdf {
         Ok(())
     }
 
-    /// The key of `passphrase`. Takes a fraction of a second, on purpose.
+    /// The key of `passphrase`. Takes a fraction of a second, on purpose. What Argon2 worked in is wiped
+    /// but for the stack, which is the caller's to wipe.
     pub(crate) fn key(&self, passphrase: &[u8]) -> Result<SecretArray<32>, StoreError> {
         self.check()?;
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(32))
             .map_err(|_| StoreError::Bug("checked Argon2 parameters are good"))?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        SecretArray::try_init_with(|key| argon2.hash_password_into(passphrase, &self.salt, key))
-            .map_err(StoreError::Kdf)
+        let mut blocks = blocks(argon2.params().block_count())?;
+        SecretArray::try_init_with(|key| {
+            argon2.hash_password_into_with_memory(passphrase, &self.salt, key, &mut **blocks)
+        })
+        .map_err(StoreError::Kdf)
     }
+}
+
+/// The memory that Argon2 works in: with it, a passphrase is guessed at no cost. The library would
+/// give its own back as it is.
+fn blocks(count: usize) -> Result<Zeroizing<Box<[Block]>>, StoreError> {
+    let mut blocks = Vec::new();
+    blocks.try_reserve_exact(count).map_err(|_| StoreError::Kdf(argon2::Error::OutOfMemory))?;
+    blocks.resize(count, Block::new());
+    Ok(Zeroizing::new(blocks.into_boxed_slice()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use kms_secrets::SecretBytes;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use super::seal::{self, StoreKeys};
+use super::seal::{self, OpenKeys};
 use crate::error::StoreError;
 
 /// What may be known of a master. Stands in the store as JSON, in clear.
@@ -127,7 +127,7 @@ impl MasterRecord {
         info: StoredMaster,
         secret: &MasterSecret,
         store: &[u8; 16],
-        keys: &StoreKeys,
+        keys: &OpenKeys<'_>,
     ) -> Result<Self, StoreError> {
         Self::with_secret(info, &secret.to_bytes(), store, keys)
     }
@@ -135,8 +135,8 @@ impl MasterRecord {
     /// The same master, sealed for a store with these keys.
     pub(crate) fn resealed(
         &self,
-        from: (&[u8; 16], &StoreKeys),
-        to: (&[u8; 16], &StoreKeys),
+        from: (&[u8; 16], &OpenKeys<'_>),
+        to: (&[u8; 16], &OpenKeys<'_>),
     ) -> Result<Self, StoreError> {
         let secret = self.secret_bytes(from.0, from.1)?;
         Self::with_secret(self.info.clone(), &secret, to.0, to.1)
@@ -146,10 +146,10 @@ impl MasterRecord {
         info: StoredMaster,
         secret: &SecretBytes,
         store: &[u8; 16],
-        keys: &StoreKeys,
+        keys: &OpenKeys<'_>,
     ) -> Result<Self, StoreError> {
         let clear = serde_json::to_vec(&info).map_err(|_| StoreError::Bug("a master is JSON"))?;
-        let sealed = seal::seal(&keys.records, &bound(store, &clear), secret.expose())?;
+        let sealed = seal::seal(keys.records, &bound(store, &clear), secret.expose())?;
         Ok(Self { info, clear, sealed })
     }
 
@@ -171,14 +171,18 @@ impl MasterRecord {
     pub(crate) fn open(
         &self,
         store: &[u8; 16],
-        keys: &StoreKeys,
+        keys: &OpenKeys<'_>,
     ) -> Result<MasterSecret, StoreError> {
         let secret = self.secret_bytes(store, keys)?;
         MasterSecret::from_bytes(self.info.kind, &secret).ok_or_else(|| self.damaged())
     }
 
-    fn secret_bytes(&self, store: &[u8; 16], keys: &StoreKeys) -> Result<SecretBytes, StoreError> {
-        seal::open(&keys.records, &bound(store, &self.clear), &self.sealed)
+    fn secret_bytes(
+        &self,
+        store: &[u8; 16],
+        keys: &OpenKeys<'_>,
+    ) -> Result<SecretBytes, StoreError> {
+        seal::open(keys.records, &bound(store, &self.clear), &self.sealed)
             .ok_or_else(|| self.damaged())
     }
 

@@ -9,7 +9,7 @@ use kms_keys::{KeyId, KeyType, PublicKey, SecretKey};
 use kms_secrets::SecretBytes;
 use serde::{Deserialize, Serialize};
 
-use super::seal::{self, StoreKeys};
+use super::seal::{self, OpenKeys};
 use crate::error::StoreError;
 
 /// What may be known of a version of a key. Stands in the store as JSON, in clear.
@@ -123,7 +123,7 @@ impl Record {
         info: StoredKey,
         secret: &SecretKey,
         store: &[u8; 16],
-        keys: &StoreKeys,
+        keys: &OpenKeys<'_>,
     ) -> Result<Self, StoreError> {
         Self::with_secret(info, secret.expose_secret().expose(), store, keys)
     }
@@ -132,8 +132,8 @@ impl Record {
     pub(crate) fn resealed(
         &self,
         info: StoredKey,
-        from: (&[u8; 16], &StoreKeys),
-        to: (&[u8; 16], &StoreKeys),
+        from: (&[u8; 16], &OpenKeys<'_>),
+        to: (&[u8; 16], &OpenKeys<'_>),
     ) -> Result<Self, StoreError> {
         let secret = self.secret_bytes(from.0, from.1)?;
         Self::with_secret(info, secret.expose(), to.0, to.1)
@@ -156,7 +156,11 @@ impl Record {
     }
 
     /// Proves that a destroyed record holds no secret and is what was written.
-    pub(crate) fn prove_empty(&self, store: &[u8; 16], keys: &StoreKeys) -> Result<(), StoreError> {
+    pub(crate) fn prove_empty(
+        &self,
+        store: &[u8; 16],
+        keys: &OpenKeys<'_>,
+    ) -> Result<(), StoreError> {
         match self.secret_bytes(store, keys)?.is_empty() {
             true => Ok(()),
             false => Err(damaged(&name(&self.info.id, self.info.version))),
@@ -168,7 +172,7 @@ impl Record {
         &self,
         at: u64,
         store: &[u8; 16],
-        keys: &StoreKeys,
+        keys: &OpenKeys<'_>,
     ) -> Result<Self, StoreError> {
         let info = StoredKey { state: StoredState::Destroyed { at }, ..self.info.clone() };
         Self::with_secret(info, &[], store, keys)
@@ -178,11 +182,11 @@ impl Record {
         info: StoredKey,
         secret: &[u8],
         store: &[u8; 16],
-        keys: &StoreKeys,
+        keys: &OpenKeys<'_>,
     ) -> Result<Self, StoreError> {
         let clear = serde_json::to_vec(&info).map_err(|_| StoreError::Bug("a record is JSON"))?;
         let bound = bound(store, &name(&info.id, info.version), &clear);
-        let sealed = seal::seal(&keys.records, &bound, secret)?;
+        let sealed = seal::seal(keys.records, &bound, secret)?;
         Ok(Self { info, clear, sealed })
     }
 
@@ -202,7 +206,11 @@ impl Record {
     }
 
     /// Opens the secret and makes the key of it, which must be the one of the public key.
-    pub(crate) fn open(&self, store: &[u8; 16], keys: &StoreKeys) -> Result<SecretKey, StoreError> {
+    pub(crate) fn open(
+        &self,
+        store: &[u8; 16],
+        keys: &OpenKeys<'_>,
+    ) -> Result<SecretKey, StoreError> {
         let secret = self.secret_bytes(store, keys)?;
         let StoredKey { id, key_type, version, public_key, .. } = &self.info;
         let key = SecretKey::from_bytes(*key_type, secret.expose())
@@ -214,10 +222,14 @@ impl Record {
         }
     }
 
-    fn secret_bytes(&self, store: &[u8; 16], keys: &StoreKeys) -> Result<SecretBytes, StoreError> {
+    fn secret_bytes(
+        &self,
+        store: &[u8; 16],
+        keys: &OpenKeys<'_>,
+    ) -> Result<SecretBytes, StoreError> {
         let StoredKey { id, version, .. } = &self.info;
         let bound = bound(store, &name(id, *version), &self.clear);
-        seal::open(&keys.records, &bound, &self.sealed)
+        seal::open(keys.records, &bound, &self.sealed)
             .ok_or_else(|| StoreError::Record { id: id.to_string(), version: *version })
     }
 }

@@ -4,7 +4,7 @@ use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
-use kms_secrets::{SecretArray, SecretBytes};
+use kms_secrets::{SecretArray, SecretBytes, Shielded, on_wiped_stack};
 use sha2::Sha256;
 
 use crate::error::StoreError;
@@ -22,34 +22,65 @@ pub(crate) const OVERHEAD: usize = NONCE + TAG;
 pub(crate) type StoreKey = SecretArray<32>;
 
 /// The keys that are derived from a store key (HKDF-SHA256, RFC 5869, salted with the store's id),
-/// one per purpose.
-pub(crate) struct StoreKeys {
+/// one per purpose. Shielded, as long as nobody needs them.
+pub(crate) struct StoreKeys(Shielded);
+
+/// The keys of a store while they are open.
+pub(crate) struct OpenKeys<'k> {
     /// Seals the secrets of records.
-    pub(crate) records: SecretArray<32>,
+    pub(crate) records: &'k [u8; 32],
     /// Seals the header's hidden part.
-    pub(crate) header: SecretArray<32>,
+    pub(crate) header: &'k [u8; 32],
     /// Keys the digest over all records: as many bytes as HMAC-SHA256 takes in at once.
-    pub(crate) digest: SecretArray<64>,
+    pub(crate) digest: &'k [u8; 64],
 }
 
 impl StoreKeys {
     pub(crate) fn derive(store_key: &StoreKey, store: &[u8; 16]) -> Result<Self, StoreError> {
-        let derivation = Hkdf::<Sha256>::new(Some(store), store_key.expose());
-        Ok(Self {
-            records: expand(&derivation, b"kms-keystore v1 records")?,
-            header: expand(&derivation, b"kms-keystore v1 header")?,
-            digest: expand(&derivation, b"kms-keystore v1 digest")?,
+        on_wiped_stack(|| {
+            let derivation = Hkdf::<Sha256>::new(Some(store), store_key.expose());
+            let keys = SecretArray::<{ 32 + 32 + 64 }>::try_init_with(|keys| {
+                let (records, rest) = keys.split_at_mut(32);
+                let (header, digest) = rest.split_at_mut(32);
+                derivation.expand(b"kms-keystore v1 records", records)?;
+                derivation.expand(b"kms-keystore v1 header", header)?;
+                derivation.expand(b"kms-keystore v1 digest", digest)
+            });
+            let keys = keys.map_err(|_| TOO_LONG)?;
+            Shielded::seal(keys.expose()).map(Self).map_err(StoreError::Shield)
         })
     }
+
+    /// Lends the keys to `work`, which computes and doesn't wait for anything. The keys and the stack
+    /// that it used are wiped then. To open them costs a microsecond: who seals much, opens them once.
+    pub(crate) fn open<T>(
+        &self,
+        work: impl FnOnce(&OpenKeys<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let opened = self.0.open(|keys| {
+            let keys = OpenKeys::of(keys).ok_or(StoreError::Bug("there are three keys"))?;
+            work(&keys)
+        });
+        opened.map_err(StoreError::Shield)?
+    }
 }
+
+impl<'k> OpenKeys<'k> {
+    fn of(keys: &'k [u8]) -> Option<Self> {
+        let (records, rest) = keys.split_first_chunk()?;
+        let (header, digest) = rest.split_first_chunk()?;
+        Some(Self { records, header, digest: digest.try_into().ok()? })
+    }
+}
+
+const TOO_LONG: StoreError = StoreError::Bug("HKDF gives as many bytes as are asked for here");
 
 /// A key for `purpose`.
 pub(crate) fn expand<const N: usize>(
     derivation: &Hkdf<Sha256>,
     purpose: &[u8],
 ) -> Result<SecretArray<N>, StoreError> {
-    SecretArray::try_init_with(|bytes| derivation.expand(purpose, bytes))
-        .map_err(|_| StoreError::Bug("HKDF gives as many bytes as are asked for here"))
+    SecretArray::try_init_with(|bytes| derivation.expand(purpose, bytes)).map_err(|_| TOO_LONG)
 }
 
 /// A key from the system's randomness.
@@ -59,11 +90,7 @@ pub(crate) fn random_key() -> Result<SecretArray<32>, StoreError> {
 
 /// Seals `secret` under a fresh nonce, together with `bound`, which stays readable and can't be
 /// changed: nonce, ciphertext, tag.
-pub(crate) fn seal(
-    key: &SecretArray<32>,
-    bound: &[u8],
-    secret: &[u8],
-) -> Result<Vec<u8>, StoreError> {
+pub(crate) fn seal(key: &[u8; 32], bound: &[u8], secret: &[u8]) -> Result<Vec<u8>, StoreError> {
     let mut sealed = vec![0; OVERHEAD + secret.len()];
     let (nonce, rest) = sealed.split_at_mut(NONCE);
     let (text, tag) = rest.split_at_mut(secret.len());
@@ -80,7 +107,7 @@ pub(crate) fn seal(
 }
 
 /// Opens what [`seal`] made; `None` if key, `bound` or ciphertext are not the ones of then.
-pub(crate) fn open(key: &SecretArray<32>, bound: &[u8], sealed: &[u8]) -> Option<SecretBytes> {
+pub(crate) fn open(key: &[u8; 32], bound: &[u8], sealed: &[u8]) -> Option<SecretBytes> {
     let len = sealed.len().checked_sub(OVERHEAD)?;
     let (nonce, rest) = sealed.split_at(NONCE);
     let (text, tag) = rest.split_at(len);
@@ -105,8 +132,8 @@ pub(crate) fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)
 }
 
-fn cipher(key: &SecretArray<32>) -> XChaCha20Poly1305 {
-    XChaCha20Poly1305::new(key.expose().into())
+fn cipher(key: &[u8; 32]) -> XChaCha20Poly1305 {
+    XChaCha20Poly1305::new(key.into())
 }
 
 #[cfg(test)]
@@ -116,31 +143,34 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_with_the_same_key_and_text_alone() {
         let key = random_key().unwrap();
-        let sealed = seal(&key, b"bound", b"secret").unwrap();
+        let key = key.expose();
+        let sealed = seal(key, b"bound", b"secret").unwrap();
         assert_eq!(sealed.len(), 6 + OVERHEAD);
-        assert_eq!(open(&key, b"bound", &sealed).unwrap().expose(), b"secret");
-        assert!(open(&key, b"Bound", &sealed).is_none());
-        assert!(open(&random_key().unwrap(), b"bound", &sealed).is_none());
+        assert_eq!(open(key, b"bound", &sealed).unwrap().expose(), b"secret");
+        assert!(open(key, b"Bound", &sealed).is_none());
+        assert!(open(random_key().unwrap().expose(), b"bound", &sealed).is_none());
     }
 
     #[test]
     fn every_bit_counts() {
         let key = random_key().unwrap();
-        let sealed = seal(&key, b"", b"secret").unwrap();
+        let key = key.expose();
+        let sealed = seal(key, b"", b"secret").unwrap();
         for bit in 0..sealed.len() * 8 {
             let mut flipped = sealed.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(open(&key, b"", &flipped).is_none(), "bit {bit}");
+            assert!(open(key, b"", &flipped).is_none(), "bit {bit}");
         }
         for len in 0..sealed.len() {
-            assert!(open(&key, b"", &sealed[..len]).is_none(), "{len} bytes");
+            assert!(open(key, b"", &sealed[..len]).is_none(), "{len} bytes");
         }
     }
 
     #[test]
     fn nonces_are_fresh() {
         let key = random_key().unwrap();
-        assert_ne!(seal(&key, b"", b"secret").unwrap(), seal(&key, b"", b"secret").unwrap());
+        let key = key.expose();
+        assert_ne!(seal(key, b"", b"secret").unwrap(), seal(key, b"", b"secret").unwrap());
     }
 
     #[test]
@@ -148,8 +178,14 @@ mod tests {
         let store_key = random_key().unwrap();
         let here = StoreKeys::derive(&store_key, &[1; 16]).unwrap();
         let there = StoreKeys::derive(&store_key, &[2; 16]).unwrap();
-        assert_ne!(here.records.expose(), here.header.expose());
-        assert_ne!(here.records.expose()[..], here.digest.expose()[..32]);
-        assert_ne!(here.records.expose(), there.records.expose());
+        let opened = here.open(|here| {
+            assert_ne!(here.records, here.header);
+            assert_ne!(here.records[..], here.digest[..32]);
+            there.open(|there| {
+                assert_ne!(here.records, there.records);
+                Ok(())
+            })
+        });
+        opened.unwrap();
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use hkdf::Hkdf;
-use kms_secrets::{SecretArray, SecretBytes};
+use kms_secrets::{SecretArray, SecretBytes, on_wiped_stack};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -76,11 +76,13 @@ impl Unlocker {
             UnlockSecret::Passphrase(_) => UnlockerKind::Passphrase(Kdf::fresh()?),
             UnlockSecret::KeyFile(_) => UnlockerKind::KeyFile {},
         };
-        let wrapping = kind.wrapping_key(secret, store)?;
-        let wrapping = wrapping.ok_or(StoreError::Bug("the kind is made from the secret"))?;
         let added = now();
         let bound = bound(name, &kind, added, store)?;
-        let sealed = seal::seal(&wrapping, &bound, store_key.expose())?;
+        let sealed = on_wiped_stack(|| {
+            let wrapping = kind.wrapping_key(secret, store)?;
+            let wrapping = wrapping.ok_or(StoreError::Bug("the kind is made from the secret"))?;
+            seal::seal(wrapping.expose(), &bound, store_key.expose())
+        })?;
         Ok(Self { name: name.to_owned(), kind, added, sealed })
     }
 
@@ -90,12 +92,14 @@ impl Unlocker {
         secret: &UnlockSecret,
         store: &[u8; 16],
     ) -> Result<Option<StoreKey>, StoreError> {
-        let Some(wrapping) = self.kind.wrapping_key(secret, store)? else {
-            return Ok(None);
-        };
         let bound = bound(&self.name, &self.kind, self.added, store)?;
-        let opened = seal::open(&wrapping, &bound, &self.sealed);
-        Ok(opened.and_then(|key| SecretArray::from_slice(key.expose())))
+        on_wiped_stack(|| {
+            let Some(wrapping) = self.kind.wrapping_key(secret, store)? else {
+                return Ok(None);
+            };
+            let opened = seal::open(wrapping.expose(), &bound, &self.sealed);
+            Ok(opened.and_then(|key| SecretArray::from_slice(key.expose())))
+        })
     }
 }
 

@@ -10,12 +10,13 @@ use std::path::Path;
 use kms_keys::KeyId;
 
 use super::transaction::Change;
+use super::unlock::{both_open, resealed};
 use super::{Sealing, Store, Table};
 use crate::error::StoreError;
 use crate::file::{self, HEADER, HIDDEN, META};
 use crate::format::digest::Digest;
 use crate::format::header::Header;
-use crate::format::master::{MasterRecord, StoredMaster};
+use crate::format::master::StoredMaster;
 use crate::format::record::{self, Record, StoredState};
 use crate::format::seal::random_key;
 use crate::format::unlocker::{UnlockSecret, Unlocker};
@@ -54,24 +55,18 @@ impl Store {
         header.unlockers.push(unlocker);
         let sealing = Sealing::new(header, &store_key)?;
 
-        let from = (self.id(), self.keys());
-        let to = (&sealing.header.store, &sealing.keys);
-        let mut digest = Digest::default();
-        let mut resealed = Entries::new();
-        for (table, name, bytes) in self.entries()? {
-            let bytes = match table {
-                Table::Records => {
-                    let record = Record::from_bytes(&name, &bytes)?;
-                    record.resealed(record.info.clone(), from, to)?.to_bytes()?
-                }
-                Table::Masters => {
-                    MasterRecord::from_bytes(&name, &bytes)?.resealed(from, to)?.to_bytes()?
-                }
-            };
-            digest.add(&sealing.keys.digest, table.as_str(), &name, &bytes);
-            resealed.push((table, name, bytes));
-        }
-        let hidden = Header::seal(&sealing.bytes, &sealing.keys, &digest)?;
+        let entries = self.entries()?;
+        let (resealed, hidden) = both_open(self.keys(), &sealing.keys, |from, to| {
+            let (from, to) = ((self.id(), from), (&sealing.header.store, to));
+            let mut digest = Digest::default();
+            let mut all = Entries::with_capacity(entries.len());
+            for (table, name, bytes) in entries {
+                let bytes = resealed(table, &name, &bytes, from, to)?;
+                digest.add(to.1.digest, table.as_str(), &name, &bytes);
+                all.push((table, name, bytes));
+            }
+            Ok((all, Header::seal(&sealing.bytes, to.1, &digest)?))
+        })?;
         file::create_whole(path, |database| {
             write_all(database, &sealing.bytes, &hidden, &resealed)
         })?;
@@ -161,7 +156,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn restore(&self, backup: &Self, plan: &RestorePlan) -> Result<(), StoreError> {
-        let (from, to) = ((backup.id(), backup.keys()), (self.id(), self.keys()));
+        let resealed = |table, name: &[u8], bytes: &[u8]| {
+            both_open(backup.keys(), self.keys(), |from, to| {
+                resealed(table, name, bytes, (backup.id(), from), (self.id(), to))
+            })
+        };
         let mut changes = Vec::new();
         for (id, versions) in backup.all_records()? {
             let is_newer = plan.newer.contains(&id);
@@ -178,7 +177,7 @@ impl Store {
                 if is_newer && here.remove(&name).is_some() {
                     continue;
                 }
-                let new = Some(record.resealed(record.info.clone(), from, to)?.to_bytes()?);
+                let new = Some(resealed(Table::Records, &name, &record.to_bytes()?)?);
                 let old = here.remove(&name);
                 changes.push(Change { table: Table::Records, name, old, new });
             }
@@ -193,12 +192,9 @@ impl Store {
             }));
         }
         for id in &plan.masters {
-            changes.push(Change {
-                table: Table::Masters,
-                name: id.as_str().as_bytes().to_vec(),
-                old: None,
-                new: Some(backup.master(id)?.resealed(from, to)?.to_bytes()?),
-            });
+            let (table, name) = (Table::Masters, id.as_str().as_bytes().to_vec());
+            let new = Some(resealed(table, &name, &backup.master(id)?.to_bytes()?)?);
+            changes.push(Change { table, name, old: None, new });
         }
         self.transact(|transaction| {
             changes.iter().try_for_each(|change| transaction.change(change))
@@ -230,11 +226,9 @@ impl Store {
     /// Everything in the store, proved to be what was last written.
     fn entries(&self) -> Result<Entries, StoreError> {
         let mut entries = Entries::new();
-        let mut digest = Digest::default();
         let (header, hidden) = self.read(|contents| {
             for table in Table::ALL {
                 let Ok(()) = contents.each(table, |name, bytes| {
-                    digest.add(&self.keys().digest, table.as_str(), name, bytes);
                     entries.push((table, name.to_vec(), bytes.to_vec()));
                     Ok::<_, std::convert::Infallible>(())
                 })?;
@@ -244,10 +238,16 @@ impl Store {
         let (Some(header), Some(hidden)) = (header, hidden) else {
             return Err(StoreError::Header("a part of it is missing"));
         };
-        if Header::open(&header, self.keys(), &hidden)? != digest {
-            return Err(StoreError::Records);
-        }
-        Ok(entries)
+        self.keys().open(|keys| {
+            let mut digest = Digest::default();
+            for (table, name, bytes) in &entries {
+                digest.add(keys.digest, table.as_str(), name, bytes);
+            }
+            match Header::open(&header, keys, &hidden)? == digest {
+                true => Ok(entries),
+                false => Err(StoreError::Records),
+            }
+        })
     }
 
     fn all_records(&self) -> Result<BTreeMap<KeyId, Vec<Record>>, StoreError> {
@@ -268,8 +268,8 @@ impl Store {
         ours: &StoredMaster,
         theirs: &StoredMaster,
     ) -> Result<bool, StoreError> {
-        let here = self.master(&ours.id)?.open(self.id(), self.keys())?;
-        let there = other.master(&theirs.id)?.open(other.id(), other.keys())?;
+        let here = self.unseal_master(&self.master(&ours.id)?)?;
+        let there = other.unseal_master(&other.master(&theirs.id)?)?;
         Ok(here.is_same(&there))
     }
 }

@@ -14,6 +14,7 @@ use crate::clock::now;
 use crate::error::StoreError;
 use crate::format::digest::Digest;
 use crate::format::record::{self, KeyFlags, Record, StoredKey, StoredState};
+use crate::format::seal::OpenKeys;
 
 /// A key that is to come into the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,12 +139,15 @@ impl Store {
     pub fn derive(&self, new: &NewKey, from: &Derivation) -> Result<StoredKey, StoreError> {
         let refused = |cause| StoreError::Derivation { id: new.id.clone(), cause };
         from.path.check(new.key_type).map_err(refused)?;
-        let master = self.master(&from.master)?.open(self.id(), self.keys())?;
-        let seed = master.into_seed().map_err(|cause| {
-            let id = from.master.clone();
-            StoreError::Mnemonic { id, cause }
+        let master = self.master(&from.master)?;
+        // All on one stack that is wiped: seed and chain codes are as good as the key.
+        let secret = self.keys().open(|keys| {
+            let seed = master.open(self.id(), keys)?.into_seed().map_err(|cause| {
+                let id = from.master.clone();
+                StoreError::Mnemonic { id, cause }
+            })?;
+            seed.derive(new.key_type, &from.path).map_err(refused)
         })?;
-        let secret = seed.derive(new.key_type, &from.path).map_err(refused)?;
         self.add(new, &secret, Some(from.clone()))
     }
 
@@ -165,7 +169,7 @@ impl Store {
         let version = newest.version.checked_add(1).ok_or(StoreError::Bug("versions are few"))?;
         let public_key = secret.public_key().to_hex();
         let info = StoredKey { version, public_key, created: now(), ..newest };
-        let record = Record::seal(info, &secret, self.id(), self.keys())?;
+        let record = self.keys().open(|keys| Record::seal(info, &secret, self.id(), keys))?;
         self.commit(&[(None, Some(&record))])?;
         Ok(record.info)
     }
@@ -181,7 +185,7 @@ impl Store {
             return Err(StoreError::TypeMismatch { id, expected, found });
         }
         let info = new.info(secret, derivation);
-        let record = Record::seal(info, secret, self.id(), self.keys())?;
+        let record = self.keys().open(|keys| Record::seal(info, secret, self.id(), keys))?;
         self.commit(&[(None, Some(&record))])?;
         Ok(record.info)
     }
@@ -199,7 +203,7 @@ impl Store {
                 return;
             }
             let keys = &new[at..new.len().min(at + CHUNK)];
-            let chunk = self.make_chunk(at, keys);
+            let chunk = self.keys().open(|open| self.make_chunk(at, keys, open));
             let failed = chunk.is_err();
             if made.send(chunk).is_err() || failed {
                 return;
@@ -207,13 +211,18 @@ impl Store {
         }
     }
 
-    fn make_chunk(&self, at: usize, new: &[NewKey]) -> Result<Chunk, StoreError> {
+    fn make_chunk(
+        &self,
+        at: usize,
+        new: &[NewKey],
+        keys: &OpenKeys<'_>,
+    ) -> Result<Chunk, StoreError> {
         let mut chunk = Chunk { at, ..Chunk::default() };
         for new in new {
             let secret = SecretKey::generate(new.key_type).map_err(StoreError::Generate)?;
-            let record = Record::seal(new.info(&secret, None), &secret, self.id(), self.keys())?;
+            let record = Record::seal(new.info(&secret, None), &secret, self.id(), keys)?;
             let (name, bytes) = (record::name(&new.id, 1), record.to_bytes()?);
-            chunk.digest.add(&self.keys().digest, Table::Records.as_str(), &name, &bytes);
+            chunk.digest.add(keys.digest, Table::Records.as_str(), &name, &bytes);
             chunk.records.push((name, bytes));
             chunk.infos.push(record.info);
         }

@@ -88,10 +88,10 @@ impl Store {
             }
         }
         let versions = self.records(id)?;
-        let destroyed = versions
-            .iter()
-            .map(|record| record.destroyed(at, self.id(), self.keys()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let destroyed = self.keys().open(|keys| {
+            let destroyed = versions.iter().map(|record| record.destroyed(at, self.id(), keys));
+            destroyed.collect::<Result<Vec<_>, _>>()
+        })?;
         let changes: Vec<_> =
             versions.iter().zip(&destroyed).map(|(old, new)| (Some(old), Some(new))).collect();
         self.commit(&changes)?;
@@ -143,7 +143,7 @@ impl Store {
 
     /// The secret of a record of this store.
     pub(crate) fn unseal(&self, record: &Record) -> Result<SecretKey, StoreError> {
-        record.open(self.id(), self.keys())
+        self.keys().open(|keys| record.open(self.id(), keys))
     }
 
     fn version(&self, id: &KeyId, version: u32) -> Result<Record, StoreError> {
@@ -171,8 +171,10 @@ impl Store {
         if record.info == info {
             return Ok(info);
         }
-        let here = (self.id(), self.keys());
-        let changed = record.resealed(info, here, here)?;
+        let changed = self.keys().open(|keys| {
+            let here = (self.id(), keys);
+            record.resealed(info, here, here)
+        })?;
         self.commit(&[(Some(record), Some(&changed))])?;
         Ok(changed.info)
     }

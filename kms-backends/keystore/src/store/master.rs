@@ -20,7 +20,7 @@ impl Store {
     ) -> Result<StoredMaster, StoreError> {
         let (id, kind) = (id.clone(), secret.kind());
         let info = StoredMaster { id, kind, created: now(), exportable };
-        let record = MasterRecord::seal(info, secret, self.id(), self.keys())?;
+        let record = self.keys().open(|keys| MasterRecord::seal(info, secret, self.id(), keys))?;
         self.commit_master(&record)?;
         Ok(record.info)
     }
@@ -34,6 +34,11 @@ impl Store {
         if !record.info.exportable {
             return Err(StoreError::NotExportable(id.clone()));
         }
-        record.open(self.id(), self.keys())
+        self.unseal_master(&record)
+    }
+
+    /// The secret of a master of this store.
+    pub(super) fn unseal_master(&self, record: &MasterRecord) -> Result<MasterSecret, StoreError> {
+        self.keys().open(|keys| record.open(self.id(), keys))
     }
 }

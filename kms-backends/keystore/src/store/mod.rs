@@ -132,23 +132,22 @@ impl Store {
         let header = Header::from_bytes(&bytes)?;
         let store_key = header.unlock(secret)?;
         let keys = StoreKeys::derive(&store_key, &header.store)?;
-        let expected = Header::open(&bytes, &keys, &hidden)?;
-
-        let mut digest = Digest::default();
-        for table in Table::ALL {
-            let each = contents.each(table, |name, record| {
-                match table {
-                    Table::Records => drop(Record::from_bytes(name, record)?),
-                    Table::Masters => drop(MasterRecord::from_bytes(name, record)?),
-                }
-                digest.add(&keys.digest, table.as_str(), name, record);
-                Ok(())
-            });
-            each.map_err(failed)??;
-        }
-        if digest != expected {
-            return Err(StoreError::Records);
-        }
+        let digest = keys.open(|keys| {
+            let expected = Header::open(&bytes, keys, &hidden)?;
+            let mut digest = Digest::default();
+            for table in Table::ALL {
+                let each = contents.each(table, |name, record| {
+                    match table {
+                        Table::Records => drop(Record::from_bytes(name, record)?),
+                        Table::Masters => drop(MasterRecord::from_bytes(name, record)?),
+                    }
+                    digest.add(keys.digest, table.as_str(), name, record);
+                    Ok(())
+                });
+                each.map_err(failed)??;
+            }
+            if digest == expected { Ok(digest) } else { Err(StoreError::Records) }
+        })?;
         drop(contents);
         let committed = Hidden { bytes: hidden, digest };
         let state = State { database: Some(database), committed, attempted: None };

@@ -128,7 +128,7 @@ impl Store {
         let (Some(header), Some(hidden)) = header else {
             return Err(StoreError::Header("a part of it is missing"));
         };
-        match Header::open(header, self.keys(), hidden) {
+        match self.keys().open(|keys| Header::open(header, keys, hidden)) {
             Ok(_) => Ok(()),
             Err(_) => Err(StoreError::SealedAnew { path: self.path() }),
         }

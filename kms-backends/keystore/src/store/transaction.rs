@@ -24,7 +24,7 @@ pub(crate) enum Table {
 pub(super) struct Transaction<'t> {
     tables: [redb::Table<'t, &'static [u8], &'static [u8]>; 2],
     digest: Digest,
-    digest_key: &'t kms_secrets::SecretArray<64>,
+    keys: &'t StoreKeys,
 }
 
 /// A change of an entry: what it was, and what it shall be.
@@ -72,12 +72,16 @@ impl Transaction<'_> {
     /// Makes a change.
     pub(super) fn change(&mut self, change: &Change) -> Result<(), Abort> {
         let Change { table, name, old, new } = change;
-        if let Some(old) = old {
-            self.digest.remove(self.digest_key, table.as_str(), name, old);
-        }
-        if let Some(new) = new {
-            self.digest.add(self.digest_key, table.as_str(), name, new);
-        }
+        let counted = self.keys.open(|keys| {
+            if let Some(old) = old {
+                self.digest.remove(keys.digest, table.as_str(), name, old);
+            }
+            if let Some(new) = new {
+                self.digest.add(keys.digest, table.as_str(), name, new);
+            }
+            Ok(())
+        });
+        counted.map_err(Abort::Refused)?;
         self.put(*table, name, old.as_deref(), new.as_deref())
     }
 
@@ -110,7 +114,11 @@ impl Transaction<'_> {
         (name, old): &Entry,
         new: &[u8],
     ) -> Result<(), Abort> {
-        self.digest.add(self.digest_key, table.as_str(), name, new);
+        let counted = self.keys.open(|keys| {
+            self.digest.add(keys.digest, table.as_str(), name, new);
+            Ok(())
+        });
+        counted.map_err(Abort::Refused)?;
         self.put(table, name, Some(old), Some(new))
     }
 
@@ -183,11 +191,12 @@ impl Store {
                         open(Table::Masters).map_err(failed)?,
                     ],
                     digest,
-                    digest_key: &keys.digest,
+                    keys,
                 };
                 (change(&mut changing)?, changing.digest)
             };
-            let bytes = Header::seal(header, keys, &digest).map_err(Abort::Refused)?;
+            let bytes = keys.open(|keys| Header::seal(header, keys, &digest));
+            let bytes = bytes.map_err(Abort::Refused)?;
             {
                 let mut meta = transaction.open_table(META).map_err(failed)?;
                 if header != self.sealing.bytes {

@@ -8,7 +8,7 @@ use crate::format::digest::Digest;
 use crate::format::header::{Header, MOST_UNLOCKERS};
 use crate::format::master::MasterRecord;
 use crate::format::record::Record;
-use crate::format::seal::{StoreKey, StoreKeys, random_key};
+use crate::format::seal::{OpenKeys, StoreKey, StoreKeys, random_key};
 use crate::format::unlocker::{UnlockSecret, Unlocker};
 
 /// The name of a new store's only unlocker.
@@ -103,35 +103,33 @@ impl Store {
         header.unlockers = vec![Unlocker::new(&name, current, &header.store, &store_key)?];
         let sealing = Sealing::new(header, &store_key)?;
         let (id, old) = (*self.id(), self.keys());
-        let resealed = self.transact_under(&sealing.bytes, &sealing.keys, |transaction| {
-            let (from, to) = ((&id, old), (&id, &sealing.keys));
+        let replaced = self.transact_under(&sealing.bytes, &sealing.keys, |transaction| {
             let tables = Table::ALL.map(|table| transaction.entries(table).map(|all| (table, all)));
             let tables: Vec<_> =
                 tables.into_iter().collect::<Result<_, _>>().map_err(Abort::Database)?;
-            let mut digest = Digest::default();
-            for (table, entries) in &tables {
-                for (name, bytes) in entries {
-                    digest.add(&old.digest, table.as_str(), name, bytes);
+            let digest = old.open(|keys| {
+                let mut digest = Digest::default();
+                for (table, entries) in &tables {
+                    for (name, bytes) in entries {
+                        digest.add(keys.digest, table.as_str(), name, bytes);
+                    }
                 }
-            }
+                Ok(digest)
+            });
+            let digest = digest.map_err(Abort::Refused)?;
             transaction.restart_digest(&digest)?;
             for (table, entries) in tables {
                 for entry in entries {
                     let (name, before) = &entry;
-                    let after = match table {
-                        Table::Records => Record::from_bytes(name, before)
-                            .and_then(|record| record.resealed(record.info.clone(), from, to))
-                            .and_then(|record| record.to_bytes()),
-                        Table::Masters => MasterRecord::from_bytes(name, before)
-                            .and_then(|master| master.resealed(from, to))
-                            .and_then(|master| master.to_bytes()),
-                    };
+                    let after = both_open(old, &sealing.keys, |from, to| {
+                        resealed(table, name, before, (&id, from), (&id, to))
+                    });
                     transaction.exchange(table, &entry, &after.map_err(Abort::Refused)?)?;
                 }
             }
             Ok(())
         });
-        resealed.map_err(|failed| failed.or("entries stay as they are in a transaction"))?;
+        replaced.map_err(|failed| failed.or("entries stay as they are in a transaction"))?;
         self.sealing = sealing;
         Ok(gone)
     }
@@ -143,6 +141,32 @@ impl Store {
         self.sealing.header = header;
         self.sealing.bytes = bytes;
         Ok(())
+    }
+}
+
+/// Lends the keys of two stores, or of one before and after, as [`StoreKeys::open`] does.
+pub(super) fn both_open<T>(
+    from: &StoreKeys,
+    to: &StoreKeys,
+    work: impl FnOnce(&OpenKeys<'_>, &OpenKeys<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    from.open(|from| to.open(|to| work(from, to)))
+}
+
+/// The entry `name` of a table with its secret sealed for another store, or under other keys.
+pub(super) fn resealed(
+    table: Table,
+    name: &[u8],
+    bytes: &[u8],
+    from: (&[u8; 16], &OpenKeys<'_>),
+    to: (&[u8; 16], &OpenKeys<'_>),
+) -> Result<Vec<u8>, StoreError> {
+    match table {
+        Table::Records => {
+            let record = Record::from_bytes(name, bytes)?;
+            record.resealed(record.info.clone(), from, to)?.to_bytes()
+        }
+        Table::Masters => MasterRecord::from_bytes(name, bytes)?.resealed(from, to)?.to_bytes(),
     }
 }
 
@@ -167,7 +191,8 @@ impl NewStore {
         let mut header = Header::fresh()?;
         header.unlockers.push(Unlocker::new(FIRST, secret, &header.store, &store_key)?);
         let sealing = Sealing::new(header, &store_key)?;
-        let hidden = Header::seal(&sealing.bytes, &sealing.keys, &Digest::default())?;
+        let hidden =
+            sealing.keys.open(|keys| Header::seal(&sealing.bytes, keys, &Digest::default()))?;
         Ok(Self { header: sealing.bytes, hidden })
     }
 

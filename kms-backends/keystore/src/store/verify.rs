@@ -62,7 +62,7 @@ impl Store {
             })?;
             let Ok(()) = contents.each(Table::Masters, |name, bytes| {
                 let opened = MasterRecord::from_bytes(name, bytes)
-                    .and_then(|master| master.open(self.id(), self.keys()));
+                    .and_then(|master| self.unseal_master(&master));
                 match opened {
                     Ok(_) => verified.masters += 1,
                     Err(problem) => verified.problems.push(problem),
@@ -90,7 +90,7 @@ impl Store {
     fn prove(&self, record: Record) -> Result<(KeyId, bool), StoreError> {
         let id = record.info.id.clone();
         if let StoredState::Destroyed { .. } = record.info.state {
-            record.prove_empty(self.id(), self.keys())?;
+            self.keys().open(|keys| record.prove_empty(self.id(), keys))?;
             return Ok((id, false));
         }
         let key = self.unseal(&record)?;

@@ -1,0 +1,68 @@
+//! Signatures per second of plain calls, a serial actor and the service, and the processor time that
+//! each signature takes.
+
+use kms_keys::KeyType;
+
+use crate::load::{plain_rate, rate};
+use crate::machine::cpu_micros;
+use crate::scene::{Effort, Ratios, Scene};
+use crate::spread::Spread;
+
+const CALLERS: [usize; 3] = [1, 16, 64];
+
+/// The three ways to sign.
+const WAYS: [&str; 3] = ["plain", "serial", "service"];
+
+struct Window {
+    rate: f64,
+    /// Of all threads of the process, for one signature.
+    cpu_micros: f64,
+}
+
+pub fn measure(scene: &Scene, effort: Effort, ratios: &mut Ratios) {
+    println!("\nplain calls in loops, on all cores for many callers; a serial actor; the service");
+    println!(
+        "{:<10} {:>7}  {:<8} {:>26} {:>26}",
+        "type", "callers", "way", "signatures/s", "processor us each"
+    );
+    for key_type in KeyType::ALL {
+        for callers in CALLERS {
+            let windows = effort.interleaved(|way| window(scene, effort, *key_type, callers, way));
+            report(*key_type, callers, &windows, ratios);
+        }
+    }
+}
+
+fn window(scene: &Scene, effort: Effort, key_type: KeyType, callers: usize, way: usize) -> Window {
+    let Scene { runtime, node, serial, cores, .. } = scene;
+    let (length, before) = (effort.length, cpu_micros());
+    let rate = match WAYS[way] {
+        "plain" => plain_rate(scene.key(key_type), callers.min(*cores), length),
+        "serial" => runtime.block_on(rate(callers, length, || serial.client(key_type))),
+        _ => runtime.block_on(rate(callers, length, || node.client(key_type))),
+    };
+    let made = rate * length.as_secs_f64();
+    Window { rate, cpu_micros: (cpu_micros() - before) / made }
+}
+
+fn report(key_type: KeyType, callers: usize, windows: &[Vec<Window>; 3], ratios: &mut Ratios) {
+    let [plain, serial, service] = windows;
+    let rates = |windows: &[Window]| windows.iter().map(|window| window.rate).collect::<Vec<_>>();
+    let cpu = |windows: &[Window]| windows.iter().map(|w| w.cpu_micros).collect::<Vec<_>>();
+    for (way, windows) in WAYS.iter().zip(windows) {
+        let (made, spent) = (Spread::of(rates(windows)), Spread::of(cpu(windows)));
+        println!(
+            "{:<10} {callers:>7}  {way:<8} {:>26} {:>26}",
+            key_type.as_str(),
+            format!("{made:.0}"),
+            format!("{spent:.1}"),
+        );
+    }
+    let against = |others: &[Window]| Spread::of_ratios(&rates(service), &rates(others));
+    ratios.add(format!("vs_serial.{key_type}.{callers}"), against(serial));
+    if Some(&callers) == CALLERS.last() {
+        ratios.add(format!("throughput.{key_type}.{callers}"), against(plain));
+        let added = Spread::of_differences(&cpu(service), &cpu(plain));
+        ratios.add(format!("added_cpu_us.{key_type}"), added);
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests that only root can run.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what fails in a test fails the test"
+)]
+
+mod store_disk;

@@ -1,0 +1,28 @@
+//! The tests themselves.
+
+use std::process::Command;
+
+use crate::peers::Peers;
+use crate::python;
+use crate::system::is_root;
+
+/// The names of tests that mount a small file system begin so.
+const NEEDS_ROOT: &str = "store_disk::";
+
+/// Runs the tests with no test ignored – but for those that only root can run, if this isn't root.
+pub(crate) fn run(peers: &Peers, cargo: &[String]) -> anyhow::Result<()> {
+    let mut command = Command::new("cargo");
+    command.arg("test");
+    if cargo.is_empty() {
+        command.arg("--workspace");
+    }
+    command.args(cargo).args(["--", "--include-ignored"]);
+    if !is_root() {
+        println!("not root: the tests that mount a small file system are left out");
+        command.args(["--skip", NEEDS_ROOT]);
+    }
+    for (name, value) in peers.environment() {
+        command.env(name, value);
+    }
+    python::run(&mut command)
+}
