@@ -1,6 +1,6 @@
 //! Many messages signed by one key, on several threads at once, with one answer.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kms_backend::LocalSigner;
@@ -11,6 +11,7 @@ use tracing::Span;
 use crate::KmsError;
 use crate::counters::CounterSet;
 use crate::job::{Job, Ticket, caught};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An outcome for each message of a request for many signatures.
 pub(crate) type Outcomes = Vec<Result<Signature, KmsError>>;

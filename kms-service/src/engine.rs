@@ -20,7 +20,7 @@ use crate::operators::OperatorTable;
 use crate::registry::Registry;
 use crate::remote::RemoteTasks;
 use crate::serial::Serial;
-use crate::{Caller, KmsError, Limits, health};
+use crate::{Caller, KmsError, Limits, health, sync};
 
 /// How long a backend may take to say good-bye when the service stops.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -72,7 +72,7 @@ impl Engine {
     ) -> Self {
         let deliver: Deliver = Arc::new({
             let runtime = runtime.clone();
-            move |jobs| drop(runtime.spawn(async { jobs.into_iter().for_each(|job| job.answer()) }))
+            move |jobs| sync::on_runtime(&runtime, || jobs.into_iter().for_each(|job| job.answer()))
         });
         Self {
             lanes: Lanes::new(limits.queue, limits.threads, &counters, &deliver),

@@ -1,11 +1,10 @@
 //! Whether a key may be used at this very moment.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
-
 use kms_backend::KeyState;
 use kms_keys::KeyId;
 
 use crate::KmsError;
+use crate::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 /// Stands between a key and everything that is made with it. Whoever changes the key's state waits
 /// for what is just being given out; so once a key is disabled, nothing of it is given out any more,

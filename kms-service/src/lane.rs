@@ -5,9 +5,7 @@
 //! costly lane run at a lower priority: with all of them at work, a cheap signature still gets a core
 //! at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::metrics::Gauge;
@@ -19,6 +17,8 @@ use crate::counters::CounterSet;
 use crate::fair::{FairQueue, Queued};
 use crate::job::Job;
 use crate::limits::Threads;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, thread};
 use crate::{Caller, KmsError, metrics};
 
 /// About what one signature costs, for the hint when to try again.

@@ -44,6 +44,7 @@ mod service;
 mod settings;
 mod sign;
 mod startup;
+mod sync;
 mod turns;
 
 pub use api::{AggregateSignature, DEFAULT_DEADLINE, KmsApi};

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot::{self, Receiver, Sender};
-
 use crate::KmsError;
 use crate::metrics::{ABANDONED, Meter, outcome};
+use crate::sync::oneshot::{self, Receiver, Sender};
 
 /// Where the answer goes. When it is dropped without one, the caller gets
 /// [`KmsError::AnswerLost`].

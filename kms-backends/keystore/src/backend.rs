@@ -8,6 +8,7 @@ use kms_backend::{
     OlderVersion, PageRequest, RegisteredKey, Signer, async_trait,
 };
 use kms_keys::KeyId;
+use tokio::sync::RwLock;
 
 use crate::error::StoreError;
 use crate::format::record::Record;
@@ -16,6 +17,8 @@ use crate::store::{NewKey, Store};
 
 pub(crate) struct Keystore {
     shared: Arc<Shared>,
+    /// Read by all work that is under way. Work whose caller has gone goes on, and has the store open.
+    working: Arc<RwLock<()>>,
 }
 
 struct Shared {
@@ -25,7 +28,8 @@ struct Shared {
 
 impl Keystore {
     pub(crate) fn new(name: String, store: Store) -> Self {
-        Self { shared: Arc::new(Shared { name, store: Arc::new(store) }) }
+        let shared = Arc::new(Shared { name, store: Arc::new(store) });
+        Self { shared, working: Arc::default() }
     }
 
     /// The store waits for the disk: that must not happen on the node's runtime threads.
@@ -33,8 +37,15 @@ impl Keystore {
         &self,
         work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, BackendError> {
+        let working = Arc::clone(&self.working).read_owned().await;
         let shared = Arc::clone(&self.shared);
-        let done = tokio::task::spawn_blocking(move || work(&shared)).await;
+        let done = tokio::task::spawn_blocking(move || {
+            // Let go of after the store.
+            let _working = working;
+            let shared = shared;
+            work(&shared)
+        });
+        let done = done.await;
         let done = done.map_err(|cause| {
             BackendError::Unavailable(Failure::because("the store's work was cut off", cause))
         })?;
@@ -182,5 +193,39 @@ impl Backend for Keystore {
         self.blocking(move |shared| shared.store.destroy(&id).map(drop)).await
     }
 
-    async fn close(&self) {}
+    /// Waits for work that nobody waits for any more: whoever opens the store next would find it in use.
+    async fn close(&self) {
+        drop(self.working.write().await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use futures::FutureExt;
+    use kms_secrets::SecretBytes;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::UnlockSecret;
+
+    /// Ten times as long as who opens a store waits for its lock.
+    const SLOW: Duration = Duration::from_secs(1);
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_closed_store_can_be_opened_though_somebody_gave_up() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("store");
+        let unlock = UnlockSecret::KeyFile(SecretBytes::from_slice(&[7; 32]));
+        let backend = Keystore::new("store".into(), Store::create(&path, &unlock).unwrap());
+        let given_up = backend.blocking(|_| {
+            thread::sleep(SLOW);
+            Ok(())
+        });
+        assert!(given_up.now_or_never().is_none());
+        backend.close().await;
+        drop(backend);
+        Store::open(&path, &unlock).unwrap();
+    }
 }

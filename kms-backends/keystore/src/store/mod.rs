@@ -39,6 +39,8 @@ pub struct Store {
     sealing: Sealing,
     /// Writers take turns.
     state: Mutex<State>,
+    /// Why the last write failed, if it did. Beside the state, which is locked for as long as a disk takes.
+    failure: Mutex<Option<String>>,
     /// Held by who writes; a reader has none.
     lock: Option<WriterLock>,
 }
@@ -58,8 +60,6 @@ struct State {
     committed: Hidden,
     /// What a transaction that failed may have left there all the same.
     attempted: Option<Hidden>,
-    /// Why the last write failed, if it did.
-    failure: Option<String>,
 }
 
 /// The hidden part of the header, and what it says.
@@ -150,9 +150,9 @@ impl Store {
         })?;
         drop(contents);
         let committed = Hidden { bytes: hidden, digest };
-        let state = State { database: Some(database), committed, attempted: None, failure: None };
+        let state = State { database: Some(database), committed, attempted: None };
         let sealing = Sealing { header, bytes, keys };
-        Ok(Self { medium, sealing, state: Mutex::new(state), lock })
+        Ok(Self { medium, sealing, state: Mutex::new(state), failure: Mutex::default(), lock })
     }
 
     /// Where the store is.
@@ -161,10 +161,14 @@ impl Store {
         self.medium.path()
     }
 
-    /// Why the last write failed, in words; `None` if it did not.
+    /// Why the last write failed, in words; `None` if it did not. Doesn't wait for one that is under way.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
-        self.state().failure.clone()
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_failure(&self, failure: Option<String>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     fn id(&self) -> &[u8; 16] {
@@ -183,5 +187,32 @@ impl Store {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("medium", &self.medium).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use kms_secrets::SecretBytes;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn what_failed_is_told_while_a_disk_takes_its_time() {
+        let folder = TempDir::new().unwrap();
+        let unlock = UnlockSecret::KeyFile(SecretBytes::from_slice(&[7; 32]));
+        let store = Store::create(&folder.path().join("store"), &unlock).unwrap();
+        let (said, heard) = mpsc::channel();
+        thread::scope(|scope| {
+            let writing = store.state();
+            scope.spawn(|| said.send(store.failure()).unwrap());
+            let told = heard.recv_timeout(Duration::from_secs(60));
+            drop(writing);
+            assert_eq!(told.unwrap(), None);
+        });
     }
 }

@@ -212,7 +212,7 @@ impl Store {
             Ok((answer, hidden)) => {
                 state.committed = hidden;
                 state.attempted = None;
-                state.failure = None;
+                self.set_failure(None);
                 Ok(answer)
             }
             Err(Abort::Refused(error)) => Err(error.into()),
@@ -222,7 +222,7 @@ impl Store {
                 state.database = None;
                 state.attempted = attempted;
                 let error = self.medium.failed("written", error);
-                state.failure = Some(kms_backend::ErrorChain(&error).to_string());
+                self.set_failure(Some(kms_backend::ErrorChain(&error).to_string()));
                 Err(error.into())
             }
         }
