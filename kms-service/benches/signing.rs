@@ -30,6 +30,8 @@ mod load;
 mod machine;
 #[path = "signing/node.rs"]
 mod node;
+#[path = "signing/process.rs"]
+mod process;
 #[path = "signing/rates.rs"]
 mod rates;
 #[path = "signing/runtime_delay.rs"]

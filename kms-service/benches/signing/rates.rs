@@ -4,7 +4,7 @@
 use kms_keys::KeyType;
 
 use crate::load::{plain_rate, rate};
-use crate::machine::cpu_micros;
+use crate::process::cpu_micros;
 use crate::scene::{Effort, Ratios, Scene};
 use crate::spread::Spread;
 

@@ -3,7 +3,7 @@
 use kms_keys::KeyType;
 
 use crate::load::rate;
-use crate::machine::on_cores;
+use crate::process::on_cores;
 use crate::scene::{Effort, Ratios, Scene};
 use crate::spread::Spread;
 

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 
 use crate::machine;
 use crate::node::{self, BenchNode};
+use crate::process;
 use crate::serial::SerialActor;
 use crate::spread::Spread;
 
@@ -72,7 +73,7 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Self {
-        machine::record_metrics();
+        process::record_metrics();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let node = runtime.block_on(BenchNode::start());
         let keys = [KeyType::Ed25519, KeyType::Secp256k1, KeyType::Bls12381].map(|key_type| {
