@@ -64,6 +64,25 @@ impl Secp256k1PublicKey {
     ) -> Result<(), VerifyError> {
         self.point().verify_prehash(digest, &signature.signature).map_err(|_| VerifyError)
     }
+
+    /// What is missing of a signature over a digest that was made elsewhere with this key: `r` ‖ `s`, 64
+    /// bytes, with an `s` in either half. It is brought into the lower half, and the recovery id is found.
+    /// To find it is to check the signature: no other recovery leads to this key.
+    ///
+    /// # Errors
+    /// [`VerifyError`], if the bytes are no signature over `digest` by this key.
+    pub fn complete_signature(
+        &self,
+        digest: &[u8; 32],
+        bytes: &[u8],
+    ) -> Result<EcdsaSignature, VerifyError> {
+        let signature = k256::ecdsa::Signature::from_slice(bytes).map_err(|_| VerifyError)?;
+        let signature = signature.normalize_s();
+        let ids = (0..4).filter_map(RecoveryId::from_byte);
+        ids.map(|id| EcdsaSignature { signature, recovery_id: Some(id) })
+            .find(|candidate| candidate.recover(digest).as_ref() == Ok(self))
+            .ok_or(VerifyError)
+    }
 }
 
 /// An ECDSA signature, 64 bytes: `r` ‖ `s` in big-endian order, neither zero, `s` in the lower half of
@@ -184,6 +203,24 @@ mod tests {
         let without = EcdsaSignature::from_bytes(&signature.to_bytes()).unwrap();
         assert_eq!(without.recover(&digest), Err(VerifyError));
         assert_eq!(signature.with_recovery_id(4), Err(SignatureError::BadRecoveryId));
+    }
+
+    #[test]
+    fn a_signature_from_elsewhere_is_completed_with_either_s() {
+        for message in 0..16_u8 {
+            let (key, _) = signed();
+            let digest = Sha256::digest([message]).into();
+            let expected = key.sign_digest(&digest);
+            let (r, s) = expected.signature.split_scalars();
+            let twin = k256::ecdsa::Signature::from_scalars(r, -s).unwrap().to_bytes();
+            for bytes in [&expected.to_bytes()[..], &twin] {
+                assert_eq!(key.public_key().complete_signature(&digest, bytes), Ok(expected));
+                let other = Secp256k1SecretKey::from_bytes(&[8; 32]).unwrap();
+                assert!(other.public_key().complete_signature(&digest, bytes).is_err());
+                assert!(key.public_key().complete_signature(&[message; 32], bytes).is_err());
+                assert!(key.public_key().complete_signature(&digest, &bytes[1..]).is_err());
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kms_backend::{BackendError, Failure};
+use kms_backend::{BackendError, Failure, deadline};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tracing::Instrument;
@@ -82,19 +82,19 @@ impl RemoteTasks {
         let span = ticket.span.clone();
         let task = async move {
             let mut ticket = ticket;
-            let (deadline, counters) = (ticket.deadline, Arc::clone(&ticket.counters));
+            let (until, counters) = (ticket.deadline, Arc::clone(&ticket.counters));
             let begun = Instant::now();
             ticket.reply.begun(begun);
             let answer = tokio::select! {
                 // What the work makes of its deadline itself counts before the deadline.
                 biased;
-                answer = guarded(&counters, work) => answer.and_then(|answer| answer),
+                answer = guarded(&counters, deadline::within(until, work)) => answer.and_then(|answer| answer),
                 _ = stopped.wait_for(|stopped| *stopped) => Err(KmsError::Stopped),
                 () = ticket.reply.closed() => {
                     counters.abandoned.increment();
                     Err(KmsError::AnswerLost)
                 }
-                () = tokio::time::sleep_until(deadline.into()) => {
+                () = tokio::time::sleep_until(until.into()) => {
                     counters.expired.increment();
                     Err(KmsError::DeadlineExceeded)
                 }

@@ -11,6 +11,7 @@ use futures::future::join_all;
 use futures::stream;
 use kms_backend::{
     Backend, BackendError, BackendSettings, ErrorChain, Failure, OpenContext, RegisteredKey,
+    deadline,
 };
 use kms_keys::KeyId;
 use kms_secrets::{Protection, ShieldError};
@@ -80,6 +81,7 @@ pub(crate) async fn start<B: BackendSettings, O: Operators>(
         let counters = &counters;
         async move {
             let open = guarded(counters, async { section.open(&context).await });
+            let open = deadline::within(until.into_std(), open);
             let opened = match timeout_at(until, open).await {
                 Ok(Ok(opened)) => opened.map_err(KmsError::Backend),
                 Ok(Err(panicked)) => Err(panicked),
@@ -141,7 +143,9 @@ async fn register(
     limit: Duration,
 ) -> Result<RegisteredKey, KmsError> {
     let registered = lifecycle::register(counters, backend, &declared.spec);
-    timeout_at(until, registered).await.unwrap_or_else(|_| Err(too_late(limit)))
+    timeout_at(until, deadline::within(until.into_std(), registered))
+        .await
+        .unwrap_or_else(|_| Err(too_late(limit)))
 }
 
 fn too_late(limit: Duration) -> KmsError {

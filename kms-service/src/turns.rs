@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kms_backend::{Backend, BackendError, Failure, IfMissing, KeyInfo, KeySpec};
+use kms_backend::{Backend, BackendError, Failure, IfMissing, KeyInfo, KeySpec, deadline};
 use kms_keys::{KeyId, KeyType};
 use tracing::Instrument;
 
@@ -145,7 +145,7 @@ impl Engine {
         let Pending { deadline, span, id, reply, .. } = pending;
         let patience = self.limits.startup;
         let task = async move {
-            let mut work = pin!(work);
+            let mut work = pin!(deadline::within(deadline, work));
             if let Ok(outcome) = tokio::time::timeout_at(deadline.into(), &mut work).await {
                 return Finished { id, reply: Some(reply), outcome };
             }

@@ -8,6 +8,7 @@
 //!   [`Signer`], what it gets;
 //! - [`Capabilities`], what a backend can do, known before anything is opened;
 //! - [`BackendError`], which keeps the class of what went wrong;
+//! - [`deadline`], until when the request that a backend works for wants its answer;
 //! - `conformance` (feature `conformance`), the contract as checks that every backend's tests run.
 //!
 //! The backend is asked once per key, when the key is registered; after that the service signs
@@ -17,6 +18,7 @@ mod backend;
 mod capabilities;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod deadline;
 mod error;
 mod health;
 mod info;

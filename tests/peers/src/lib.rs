@@ -1,0 +1,24 @@
+//! Real servers for tests to work with, and what gets in the way on the wire.
+//!
+//! - [`Bao`], an OpenBao server of the test's own;
+//! - [`Proxy`], between a client and a server – or in a server's place – which refuses, cuts, delays and
+//!   lies as it is told, and counts.
+//!
+//! Whatever is missing here panics: a test without its peer fails.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what fails in a test's peer fails the test"
+)]
+
+mod bao;
+mod http;
+mod port;
+mod proxy;
+
+pub use bao::Bao;
+pub use http::{Answer, Request};
+pub use port::free_port;
+pub use proxy::{Fault, Proxy};
