@@ -3,8 +3,8 @@
 //! Who puts a node together may use this, or an enum of their own that picks other backends: the
 //! service knows the [`BackendSettings`] trait alone.
 
-#[cfg(not(any(feature = "keystore", feature = "preload")))]
-compile_error!("no backend is chosen: turn on feature `keystore` or `preload`");
+#[cfg(not(any(feature = "keystore", feature = "preload", feature = "vault")))]
+compile_error!("no backend is chosen: turn on feature `keystore`, `preload` or `vault`");
 
 mod settings;
 
@@ -13,4 +13,6 @@ pub use kms_backend::BackendSettings;
 pub use kms_backend_keystore::{KeystoreSettings, UnlockSource};
 #[cfg(feature = "preload")]
 pub use kms_backend_preload::PreloadSettings;
+#[cfg(feature = "vault")]
+pub use kms_backend_vault::VaultSettings;
 pub use settings::AnyBackend;
