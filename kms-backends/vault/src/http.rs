@@ -83,7 +83,10 @@ impl Http {
             .map_err(|cause| {
                 BackendError::Misconfigured(Failure::because("the request can't be made", cause))
             })?;
-        if let Some(namespace) = &self.namespace {
+        // The server's own health is of no namespace, and refused in one.
+        if let Some(namespace) = &self.namespace
+            && !path.starts_with("sys/")
+        {
             request.headers_mut().insert(NAMESPACE, namespace.clone());
         }
         if let Some(token) = token {

@@ -68,6 +68,8 @@ struct Lookup {
     /// Left out of what is said of a root token.
     #[serde(default)]
     renewable: bool,
+    /// `null` for a token that never ends; `ttl` is 0 also in the last second of another.
+    expire_time: Option<String>,
 }
 
 impl Terms {
@@ -139,7 +141,8 @@ async fn look_up(http: &Http, token: &Shielded) -> Result<Terms, BackendError> {
         return Err(refusal(what, &reply));
     }
     let LookupAnswer { data } = read("looking the token up", &reply)?;
-    Ok(Terms::new(data.ttl, data.renewable))
+    let least = u64::from(data.expire_time.is_some());
+    Ok(Terms::new(data.ttl.max(least), data.renewable))
 }
 
 /// Why nobody was let in: the method isn't there, or what was shown is wrong.

@@ -148,7 +148,7 @@ impl Session {
                     if tokio::time::timeout_at(due, changed).await.is_err() {
                         match self.extend(&lease).await {
                             Ok(()) => failures = 0,
-                            Err(_) => failures += 1,
+                            Err(_) => failures = failures.saturating_add(1),
                         }
                     } else {
                         failures = 0;
@@ -242,15 +242,12 @@ impl Session {
     }
 }
 
-/// How much later than due, after so many failures: not at once, and still before the token's end.
+/// How much later than due, after so many failures: from a thirtieth of the token's time on, doubling.
 fn pause(failures: u32, lease: &Lease) -> Duration {
-    if failures == 0 {
-        return Duration::ZERO;
-    }
+    let Some(doublings) = failures.checked_sub(1) else { return Duration::ZERO };
     let since_due = lease.due().map_or(Duration::ZERO, |due| due.elapsed());
-    let shortest = Duration::from_millis(100);
-    let third = lease.terms.ttl.map_or(RETRY, |ttl| ttl / 30);
-    since_due + third.clamp(shortest, RETRY)
+    let first = lease.terms.ttl.map_or(RETRY, |ttl| (ttl / 30).max(Duration::from_millis(100)));
+    since_due + first.saturating_mul(1 << doublings.min(16)).min(RETRY)
 }
 
 fn lease(granted: Granted, generation: u64) -> Lease {

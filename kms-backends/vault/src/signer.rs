@@ -152,9 +152,10 @@ impl RemoteSigner for VaultSigner {
             if !reply.status.is_success() {
                 return Err(refusal(what, reply));
             }
-            read(what, reply).map(|SignAnswer { data }| data.signature)
+            let SignAnswer { data } = read(what, reply)?;
+            self.believe(message, &data.signature)
         });
-        self.believe(message, &signature.await?)
+        signature.await
     }
 
     fn batch(&self) -> usize {

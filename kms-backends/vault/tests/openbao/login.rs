@@ -7,7 +7,7 @@ use kms_backend::BackendError;
 use kms_peers::{Answer, Proxy};
 use serde_json::{Value, json};
 
-use super::support::{Server, generated, sign, signer};
+use super::support::{Server, generated, sign, signer, there};
 
 const RULES: &str =
     r#"path "transit/*" { capabilities = ["create", "read", "update", "delete", "list"] }"#;
@@ -54,6 +54,46 @@ async fn all_tokens_revoked_at_once_cost_nobody_a_signature() {
     let left = server.bao.run(&["list", "-format=json", "auth/token/accessors"]).unwrap();
     // Root's own, and no other.
     assert_eq!(serde_json::from_str::<Vec<String>>(&left).unwrap().len(), 1, "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs OpenBao: cargo xtask test sets it up"]
+async fn a_namespace_has_keys_and_logins_of_its_own() {
+    let server = Server::dev().await;
+    let bao = &server.bao;
+    server.open(json!({})).await.register(&generated("a")).await.unwrap();
+    bao.must(&["namespace", "create", "team"]);
+    bao.must(&["secrets", "enable", "-namespace=team", "transit"]);
+    let backend = server.open(json!({"namespace": "team"})).await;
+    assert_eq!(backend.health().await, kms_backend::Health::ok());
+    let absent = backend.register(&there("a")).await.unwrap_err();
+    assert!(matches!(absent, BackendError::NotFound(_)), "{absent:?}");
+    let key = backend.register(&generated("a")).await.unwrap();
+    sign(&*signer(&key), b"m", Duration::from_secs(2)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs OpenBao: cargo xtask test sets it up"]
+async fn a_token_that_ends_is_told_of_and_a_new_one_in_the_file_is_taken() {
+    let server = Server::dev().await;
+    server.bao.policy("node", RULES);
+    let make = |name: &str| {
+        let args = ["token", "create", "-field=token", "-policy=node", "-ttl=2s"];
+        let token = server.bao.must(&[&args[..], &["-explicit-max-ttl=2s"]].concat());
+        server.secret_file(name, token.trim())
+    };
+    let file = make("token");
+    let auth = json!({"token": {"file": file}});
+    let remote = json!({"health_interval": "100ms"});
+    let backend = server.open(json!({"auth": auth, "remote": remote})).await;
+    let signer = signer(&backend.register(&generated("a")).await.unwrap());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let health = backend.health().await;
+    assert_eq!(health.level, kms_backend::HealthLevel::Failed, "{health:?}");
+    let refused = sign(&*signer, b"m", Duration::from_secs(2)).await.unwrap_err();
+    assert!(matches!(refused, BackendError::Denied(_)), "{refused:?}");
+    make("token");
+    sign(&*signer, b"m", Duration::from_secs(2)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

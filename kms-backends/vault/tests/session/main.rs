@@ -137,6 +137,9 @@ async fn a_signature_by_another_key_is_refused_unless_that_is_meant() {
     assert!(matches!(refused, BackendError::Corrupt(_)), "{refused:?}");
     assert!(refused.to_string().contains("node/identity"), "{refused}");
     assert_eq!(vault.count("/sign/"), 1);
+    let trusting = vault.open(json!({"remote": {"verify": false}})).await.unwrap();
+    let signer = vault.signer(&*trusting).await;
+    signer.sign(kms_keys::SigningScheme::Ed25519, b"m").await.unwrap();
 }
 
 #[tokio::test]
