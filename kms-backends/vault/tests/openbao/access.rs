@@ -78,9 +78,10 @@ async fn a_server_that_the_authority_does_not_vouch_for_is_not_talked_to() {
     let ca = server.secret_file("other.pem", &other.cert.pem());
     for tls in [json!({"ca": ca}), json!({})] {
         let begun = std::time::Instant::now();
-        let refused = server.try_open(json!({"tls": tls})).await.err().unwrap();
+        let patient = json!({"tls": tls, "remote": {"retry": {"first": "10s"}}});
+        let refused = server.try_open(patient).await.err().unwrap();
         assert!(matches!(refused, BackendError::Misconfigured(_)), "{refused:?}");
         assert!(refused.to_string().contains("certificate"), "{refused}");
-        assert!(begun.elapsed().as_millis() < 400, "it was tried again");
+        assert!(begun.elapsed().as_secs() < 4, "it was tried again");
     }
 }
