@@ -3,7 +3,7 @@
 //! Who puts a node together may use this, or an enum of their own that picks other backends: the
 //! service knows the [`BackendSettings`] trait alone.
 
-#[cfg(not(any(feature = "keystore", feature = "pkcs11", feature = "preload")))]
+#[cfg(not(any(feature = "keystore", feature = "pkcs11", feature = "preload", feature = "vault")))]
 compile_error!("no backend is chosen: turn on a feature, such as `keystore`");
 
 pub mod environment;
@@ -17,4 +17,6 @@ pub use kms_backend_keystore::{KeystoreSettings, UnlockSource};
 pub use kms_backend_pkcs11::{Pkcs11Settings, TokenName};
 #[cfg(feature = "preload")]
 pub use kms_backend_preload::PreloadSettings;
+#[cfg(feature = "vault")]
+pub use kms_backend_vault::VaultSettings;
 pub use settings::AnyBackend;

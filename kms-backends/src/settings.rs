@@ -22,6 +22,9 @@ pub enum AnyBackend {
     /// `type: preload` – secrets that the settings point at.
     #[cfg(feature = "preload")]
     Preload(kms_backend_preload::PreloadSettings),
+    /// `type: vault` – the Transit engine of HashiCorp Vault or OpenBao.
+    #[cfg(feature = "vault")]
+    Vault(Box<kms_backend_vault::VaultSettings>),
 }
 
 #[async_trait]
@@ -34,6 +37,8 @@ impl BackendSettings for AnyBackend {
             Self::Pkcs11(settings) => settings.capabilities(),
             #[cfg(feature = "preload")]
             Self::Preload(settings) => settings.capabilities(),
+            #[cfg(feature = "vault")]
+            Self::Vault(settings) => settings.capabilities(),
         }
     }
 
@@ -45,6 +50,8 @@ impl BackendSettings for AnyBackend {
             Self::Pkcs11(settings) => settings.if_missing(),
             #[cfg(feature = "preload")]
             Self::Preload(settings) => settings.if_missing(),
+            #[cfg(feature = "vault")]
+            Self::Vault(settings) => settings.if_missing(),
         }
     }
 
@@ -56,6 +63,8 @@ impl BackendSettings for AnyBackend {
             Self::Pkcs11(settings) => settings.env_names(),
             #[cfg(feature = "preload")]
             Self::Preload(settings) => settings.env_names(),
+            #[cfg(feature = "vault")]
+            Self::Vault(settings) => settings.env_names(),
         }
     }
 
@@ -67,6 +76,8 @@ impl BackendSettings for AnyBackend {
             Self::Pkcs11(settings) => settings.open(context).await,
             #[cfg(feature = "preload")]
             Self::Preload(settings) => settings.open(context).await,
+            #[cfg(feature = "vault")]
+            Self::Vault(settings) => settings.open(context).await,
         }
     }
 }
@@ -98,5 +109,18 @@ mod tests {
             let error = serde_json::from_str::<AnyBackend>(json).unwrap_err().to_string();
             assert!(error.contains(expected), "{json}: {error}");
         }
+    }
+
+    #[cfg(feature = "vault")]
+    #[test]
+    fn a_section_for_vault_is_read_with_its_units_and_checks() {
+        let section = r#"{"type": "vault", "address": "https://vault.example", "auth":
+            {"approle": {"role_id": "r", "secret_id": {"env": "S"}}}, "remote": {"timeout": "1s"}}"#;
+        let backend: AnyBackend = serde_json::from_str(section).unwrap();
+        assert_eq!(backend.env_names(), ["S"]);
+        assert!(backend.capabilities().schemes(kms_keys::KeyType::Secp256k1).is_empty());
+        let plain = section.replace("https", "http");
+        let error = serde_json::from_str::<AnyBackend>(&plain).unwrap_err().to_string();
+        assert!(error.contains("allow_http"), "{error}");
     }
 }

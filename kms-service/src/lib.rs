@@ -36,6 +36,7 @@ mod metrics;
 mod operators;
 mod registry;
 mod remote;
+mod remote_batch;
 mod reply;
 mod request;
 mod section;

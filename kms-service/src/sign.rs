@@ -1,9 +1,8 @@
 //! From a request that uses a secret to a job: what is checked before a lane gets to see it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use kms_backend::{LocalSigner, Operation, RemoteSigner, Signer};
+use kms_backend::{LocalSigner, Operation, Signer};
 use kms_keys::{Bls12381Signature, KeyId, KeyType, Signature, SigningScheme};
 use kms_secrets::SecretBytes;
 use zeroize::Zeroizing;
@@ -13,6 +12,7 @@ use crate::engine::{Engine, Envelope, Waiting};
 use crate::job::{Interrupt, Keys, Task, Ticket};
 use crate::message::{SignManyOrder, SignOrder};
 use crate::registry::Usable;
+use crate::remote_batch;
 use crate::reply::Reply;
 use crate::{AggregateSignature, Caller, KmsError, Operator};
 
@@ -88,7 +88,7 @@ impl Engine {
                 }
             }
             Signer::Remote(signer) => self.remotely(&id, ticket, async move {
-                Ok(sign_each_remotely(&*signer, scheme, messages, deadline).await)
+                Ok(remote_batch::sign_each(&*signer, scheme, messages, deadline).await)
             }),
         }
     }
@@ -220,29 +220,6 @@ impl Engine {
 
 fn at_most(what: &'static str, found: usize, limit: usize) -> Result<(), KmsError> {
     if found > limit { Err(KmsError::TooLarge { what, found, limit }) } else { Ok(()) }
-}
-
-async fn sign_each_remotely(
-    signer: &dyn RemoteSigner,
-    scheme: SigningScheme,
-    messages: Vec<Result<Vec<u8>, KmsError>>,
-    deadline: Instant,
-) -> Outcomes {
-    let mut outcomes = Vec::with_capacity(messages.len());
-    for message in messages {
-        outcomes.push(match message {
-            Ok(_) if deadline <= Instant::now() => Err(KmsError::DeadlineExceeded),
-            Ok(message) => {
-                let signed = signer.sign(scheme, &message);
-                match tokio::time::timeout_at(deadline.into(), signed).await {
-                    Ok(signed) => signed.map_err(KmsError::Backend),
-                    Err(_) => Err(KmsError::DeadlineExceeded),
-                }
-            }
-            Err(error) => Err(error),
-        });
-    }
-    outcomes
 }
 
 fn aggregate(

@@ -61,6 +61,26 @@ pub trait RemoteSigner: Send + Sync {
     /// # Errors
     /// [`BackendError`].
     async fn sign(&self, scheme: SigningScheme, message: &[u8]) -> Result<Signature, BackendError>;
+
+    /// How many messages [`sign_many`](Self::sign_many) is to be given at once, at least 1: as many as are
+    /// asked for in one go. 1 unless overridden.
+    fn batch(&self) -> usize {
+        1
+    }
+
+    /// Signs several messages, each with an outcome of its own, in order. One after the other unless
+    /// overridden. May be given up at any await.
+    async fn sign_many(
+        &self,
+        scheme: SigningScheme,
+        messages: &[Vec<u8>],
+    ) -> Vec<Result<Signature, BackendError>> {
+        let mut outcomes = Vec::with_capacity(messages.len());
+        for message in messages {
+            outcomes.push(self.sign(scheme, message).await);
+        }
+        outcomes
+    }
 }
 
 impl Signer {

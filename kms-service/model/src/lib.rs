@@ -53,6 +53,8 @@ mod operators;
 mod registry;
 #[path = "../../src/remote.rs"]
 mod remote;
+#[path = "../../src/remote_batch.rs"]
+mod remote_batch;
 #[path = "../../src/reply.rs"]
 mod reply;
 #[path = "../../src/request.rs"]

@@ -45,9 +45,14 @@ impl Bao {
         let root_token = "root".to_owned();
         let mut bao = Self { server, folder, port, tls: false, root_token, unseal_key: None };
         bao.wait_until_it_answers().await;
-        let log = fs::read_to_string(bao.log()).unwrap();
-        let key = log.lines().find_map(|line| line.trim().strip_prefix("Unseal Key: "));
-        bao.unseal_key = key.map(str::to_owned);
+        let begun = Instant::now();
+        while bao.unseal_key.is_none() {
+            assert!(begun.elapsed() < PATIENCE, "no unseal key: {}", bao.said());
+            let said = bao.said();
+            let key = said.lines().find_map(|line| line.trim().strip_prefix("Unseal Key: "));
+            bao.unseal_key = key.map(str::to_owned);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         bao
     }
 

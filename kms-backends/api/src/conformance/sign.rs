@@ -159,6 +159,14 @@ async fn at_once<F: Fixture>(fixture: &F, key_type: KeyType, scheme: SigningSche
         let signature = answer.map_err(|error| format!("not signed: {}", chain(&error)))?;
         verify(&key.info.public_key, scheme, &message, &signature)?;
     }
+    let Signer::Remote(signer) = &key.signer else { return Ok(()) };
+    let many: Vec<_> = (0..64_u8).map(|round| messages(scheme, round).remove(0)).collect();
+    let outcomes = signer.sign_many(scheme, &many).await;
+    ensure(outcomes.len() == many.len(), || format!("{} outcomes for 64", outcomes.len()))?;
+    for (outcome, message) in outcomes.into_iter().zip(many) {
+        let signature = outcome.map_err(|error| format!("not signed: {}", chain(&error)))?;
+        verify(&key.info.public_key, scheme, &message, &signature)?;
+    }
     Ok(())
 }
 

@@ -1,0 +1,85 @@
+//! Where the server is.
+
+use std::fmt;
+
+use hyper::Uri;
+use serde::Deserialize;
+
+/// A server's address: `https://HOST` or `https://HOST:PORT`, or the same with `http`. No path, no user,
+/// no query.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Address {
+    text: String,
+    is_plain: bool,
+}
+
+impl Address {
+    /// Whether what is sent there can be read on the way.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        const EXPECTED: &str = "the address (not shown) is not https://HOST or https://HOST:PORT, without path or user";
+        let uri: Uri = text.parse().map_err(|_| EXPECTED)?;
+        let is_plain = match uri.scheme_str() {
+            Some("https") => false,
+            Some("http") => true,
+            _ => return Err(EXPECTED),
+        };
+        let authority = uri.authority().ok_or(EXPECTED)?.as_str();
+        if authority.contains('@') || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(EXPECTED);
+        }
+        let scheme = if is_plain { "http" } else { "https" };
+        Ok(Self { text: format!("{scheme}://{authority}"), is_plain })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_ports_are_read() {
+        for (text, plain) in [
+            ("https://vault.example:8200", false),
+            ("https://vault.example/", false),
+            ("https://[::1]:8200", false),
+            ("http://127.0.0.1:8200", true),
+        ] {
+            let address = Address::try_from(text.to_owned()).unwrap();
+            assert_eq!(address.to_string(), text.trim_end_matches('/'));
+            assert_eq!(address.is_plain(), plain);
+        }
+    }
+
+    #[test]
+    fn what_has_more_or_less_is_refused_and_not_shown() {
+        for text in [
+            "",
+            "vault.example:8200",
+            "ftp://vault.example",
+            "https://",
+            "https://user:hunter2@vault.example",
+            "https://vault.example/v1",
+            "https://vault.example?x=y",
+            "https://vault example",
+        ] {
+            let error = Address::try_from(text.to_owned()).unwrap_err();
+            assert!(!error.contains("hunter2"));
+        }
+    }
+}

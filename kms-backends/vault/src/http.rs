@@ -1,0 +1,192 @@
+//! Requests to the server, and answers of bounded size.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kms_backend::{BackendError, ErrorChain, Failure};
+use kms_secrets::{SecretBytes, ShieldError, Shielded};
+
+use crate::{VaultSettings, tls};
+
+/// The most bytes of an answer: 1 MiB.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// How long a connection that nobody uses is kept.
+const IDLE: Duration = Duration::from_secs(60);
+
+const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
+const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
+
+/// The way to one server. Connections are kept for the next request; their number is that of the requests
+/// under way.
+pub(crate) struct Http {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    address: String,
+    namespace: Option<HeaderValue>,
+}
+
+/// What the server answered.
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) retry_after: Option<Duration>,
+    /// May hold a token, so that it is wiped.
+    pub(crate) body: SecretBytes,
+}
+
+impl Http {
+    /// Touches no server. Blocks on the files with certificates.
+    pub(crate) fn new(settings: &VaultSettings, base_dir: &Path) -> Result<Self, BackendError> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(settings.remote.timeout));
+        let ca = settings.tls.ca.as_ref().map(|ca| base_dir.join(ca));
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls::config(ca.as_deref())?);
+        let builder = match settings.address.is_plain() {
+            true => builder.https_or_http(),
+            false => builder.https_only(),
+        };
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(settings.remote.concurrency)
+            .build(builder.enable_http1().wrap_connector(tcp));
+        let namespace = settings.namespace.as_ref().map(|namespace| {
+            HeaderValue::from_str(&namespace.to_string()).map_err(|cause| {
+                BackendError::Misconfigured(Failure::because("the namespace is no name", cause))
+            })
+        });
+        let address = settings.address.to_string();
+        Ok(Self { client, address, namespace: namespace.transpose()? })
+    }
+
+    /// Asks for `path`, which begins behind `/v1/`.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&Shielded>,
+        body: Bytes,
+    ) -> Result<Reply, BackendError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}/v1/{path}", self.address))
+            .body(Full::new(body))
+            .map_err(|cause| {
+                BackendError::Misconfigured(Failure::because("the request can't be made", cause))
+            })?;
+        // The server's own health is of no namespace, and refused in one.
+        if let Some(namespace) = &self.namespace
+            && !path.starts_with("sys/")
+        {
+            request.headers_mut().insert(NAMESPACE, namespace.clone());
+        }
+        if let Some(token) = token {
+            request.headers_mut().insert(TOKEN, field(token)?);
+        }
+        let answer = self.client.request(request).await.map_err(|cause| {
+            let class = match tls::is_distrust(&cause) {
+                true => BackendError::Misconfigured,
+                false => BackendError::Unavailable,
+            };
+            // The causes' texts alone: they are of the libraries, and hold nothing that was sent.
+            let what = format!("no answer from {}: {}", self.address, ErrorChain(&cause));
+            class(Failure::new(what))
+        })?;
+        let (head, body) = answer.into_parts();
+        let retry_after = retry_after(&head.headers);
+        let reply = Reply { status: head.status, retry_after, body: self.collect(body).await? };
+        match token {
+            Some(token) if !reply.status.is_success() => {
+                token.open(|token| reply.without(token)).map_err(unopened)
+            }
+            _ => Ok(reply),
+        }
+    }
+
+    /// All of an answer, in a buffer of its size that is wiped.
+    async fn collect(&self, mut body: Incoming) -> Result<SecretBytes, BackendError> {
+        let unusable = |what: String| {
+            let what = format!("the answer from {} {what}", self.address);
+            BackendError::Unavailable(Failure::new(what))
+        };
+        let too_large = || unusable(format!("is larger than {MAX_ANSWER_BYTES} bytes"));
+        if body.size_hint().lower() > MAX_ANSWER_BYTES as u64 {
+            return Err(too_large());
+        }
+        // Its parts lie in buffers of the HTTP library, which can't be wiped, and a buffer that grows
+        // would leave more behind.
+        let mut parts: Vec<Bytes> = Vec::new();
+        let mut len = 0;
+        while let Some(frame) = body.frame().await {
+            let frame =
+                frame.map_err(|cause| unusable(format!("broke off: {}", ErrorChain(&cause))))?;
+            let Ok(part) = frame.into_data() else { continue };
+            len += part.len();
+            if len > MAX_ANSWER_BYTES {
+                return Err(too_large());
+            }
+            parts.push(part);
+        }
+        let mut bytes = SecretBytes::with_capacity(len);
+        let mut rest = bytes.buffer_mut();
+        for part in parts {
+            let (here, behind) = rest.split_at_mut(part.len());
+            here.copy_from_slice(&part);
+            rest = behind;
+        }
+        bytes.set_len(len);
+        Ok(bytes)
+    }
+}
+
+impl Reply {
+    /// The answer; without its body, parts of which are passed on, if that repeats `secret`.
+    pub(crate) fn without(mut self, secret: &[u8]) -> Self {
+        let repeats = |bytes: &[u8]| bytes.windows(secret.len().max(1)).any(|part| part == secret);
+        if repeats(self.body.expose()) {
+            self.body = SecretBytes::with_capacity(0);
+        }
+        self
+    }
+}
+
+fn unopened(cause: ShieldError) -> BackendError {
+    BackendError::Corrupt(Failure::because("the token can't be opened again", cause))
+}
+
+/// The token as a field of a request, in memory that is wiped when the request is dropped.
+fn field(token: &Shielded) -> Result<HeaderValue, BackendError> {
+    let opened = token.open(SecretBytes::from_slice).map_err(unopened)?;
+    let mut value = HeaderValue::from_maybe_shared(wiped(opened)).map_err(|_| {
+        BackendError::WrongSecret(Failure::new("the token has letters that no token has"))
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Bytes that are wiped when the last request with them is dropped.
+pub(crate) fn wiped(secret: SecretBytes) -> Bytes {
+    struct Owner(SecretBytes);
+
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            self.0.expose()
+        }
+    }
+
+    Bytes::from_owner(Owner(secret))
+}
+
+fn retry_after(fields: &HeaderMap) -> Option<Duration> {
+    let seconds = fields.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
