@@ -84,8 +84,8 @@ impl Arguments {
 
     /// The environment variables that hold secrets.
     pub(crate) fn env_names(&self) -> Vec<String> {
-        let names = self.global.unlock.env_name().into_iter().chain(self.command.env_names());
-        names.map(str::to_owned).collect()
+        let own = self.global.unlock.env_name().map(str::to_owned);
+        own.into_iter().chain(self.command.env_names()).collect()
     }
 }
 

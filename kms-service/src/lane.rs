@@ -32,8 +32,11 @@ const CHEAP_BATCH: usize = 16;
 /// Costly jobs are taken one by one.
 const COSTLY_BATCH: usize = 1;
 
-/// By how much the priority of costly signing is lower ("nice").
-const COSTLY_NICE: i32 = 4;
+/// By how much the priority of signing is lower ("nice"): the node's runtime, which has little to do for
+/// each signature, must not wait behind it.
+const CHEAP_NICE: i32 = 4;
+/// The same for costly signing.
+const COSTLY_NICE: i32 = 8;
 
 /// How long a stop waits for what runs: ten thousand times what a signature takes.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -64,7 +67,7 @@ impl Lanes {
                 name: "cheap",
                 threads: threads.cheap(),
                 batch: CHEAP_BATCH,
-                nice: 0,
+                nice: CHEAP_NICE,
                 typical: CHEAP_SIGNATURE,
             }),
             costly: lane(Kind {

@@ -216,6 +216,12 @@ impl Backend for Pkcs11 {
         self.registered(id, &found)
     }
 
+    async fn destroy(&self, id: &KeyId) -> Result<(), BackendError> {
+        let key = id.clone();
+        let destroy = move |connection: &mut Connection| keys::destroy(connection, &key);
+        if self.shared.ask("destroy", Some(id), destroy).await? { Ok(()) } else { Err(absent(id)) }
+    }
+
     async fn close(&self) {
         self.shared.workers.close().await;
     }

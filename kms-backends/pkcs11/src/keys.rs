@@ -126,6 +126,21 @@ pub(crate) fn make(
     Err(BackendError::Unavailable(Failure::new(what)))
 }
 
+/// Destroys every version of a key. Whether there was any is told.
+pub(crate) fn destroy(connection: &mut Connection, id: &KeyId) -> Result<bool, BackendError> {
+    connection.with(&format!("can't destroy key {id}"), |session, handles| {
+        handles.retain(|(label, _), _| label != id.as_str());
+        let keys = private_keys(session, Some(id))?;
+        for key in &keys {
+            session.destroy_object(key.handle)?;
+            for public in session.find_objects(&object::public_key(id, &key.cka_id))? {
+                session.destroy_object(public)?;
+            }
+        }
+        Ok(!keys.is_empty())
+    })
+}
+
 /// The private key of this version, found before or now.
 pub(crate) fn handle(
     session: &Session,

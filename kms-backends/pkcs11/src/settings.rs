@@ -56,7 +56,8 @@ impl BackendSettings for Pkcs11Settings {
             (KeyType::Secp256k1, vec![SigningScheme::EcdsaSha256, SigningScheme::EcdsaDigest]),
         ];
         let keys = keys.map(|(key_type, schemes)| KeyCapability { key_type, schemes });
-        Capabilities::new(keys, SourceUse::Refused, [Operation::Generate, Operation::Rotate])
+        let operations = [Operation::Generate, Operation::Rotate, Operation::Destroy];
+        Capabilities::new(keys, SourceUse::Refused, operations)
     }
 
     fn if_missing(&self) -> IfMissing {

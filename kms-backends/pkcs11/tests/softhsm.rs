@@ -131,6 +131,13 @@ async fn keys_are_made_found_again_and_rotated() {
     let signature = first.sign(SigningScheme::Ed25519, b"m").await.unwrap();
     made.info.public_key.verify(SigningScheme::Ed25519, b"m", &signature).unwrap();
 
+    again.destroy(&KeyId::new("node/identity").unwrap()).await.unwrap();
+    let spec = KeySpec::new(KeyId::new("node/identity").unwrap(), KeyType::Ed25519);
+    let gone = again.register(&spec).await.unwrap_err();
+    assert!(matches!(gone, BackendError::NotFound(_)), "{gone:?}");
+    let gone = proved(&found, SigningScheme::Ed25519).await.unwrap_err();
+    assert!(matches!(gone, BackendError::NotFound(_)), "{gone:?}");
+
     let other_type = KeySpec::new(KeyId::new("proposer").unwrap(), KeyType::Ed25519);
     let refused = again.register(&other_type).await.unwrap_err();
     assert!(matches!(refused, BackendError::WrongSecret(_)), "{refused:?}");

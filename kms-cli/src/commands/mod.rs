@@ -79,8 +79,9 @@ pub(crate) enum Command {
 
 impl Command {
     /// The environment variables that the command's own options name.
-    pub(crate) fn env_names(&self) -> Vec<&str> {
-        match self {
+    pub(crate) fn env_names(&self) -> Vec<String> {
+        let names: Vec<&str> = match self {
+            Self::Doctor(doctor) => return doctor.env_names(),
             Self::Import(import) => import.env_names(),
             Self::Export(export) => export.new.env_name().into_iter().collect(),
             Self::Backup(backup) => backup.new.env_name().into_iter().collect(),
@@ -88,7 +89,8 @@ impl Command {
             Self::Passphrase(command) => command.env_name().into_iter().collect(),
             Self::Unlocker(command) => command.env_name().into_iter().collect(),
             _ => Vec::new(),
-        }
+        };
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// Does it.

@@ -73,3 +73,110 @@ fn leftovers_and_deletions_are_warnings() {
     assert_eq!(level(&report, "unfinished files"), "warning");
     assert_eq!(level(&report, "deletions"), "warning");
 }
+
+fn settings_report(folder: &Folder, options: &[&str], code: i32) -> (Value, String) {
+    let run = folder.kms(&[&["--json", "doctor", "--settings", "node.yaml"], options].concat());
+    assert_eq!(run.code, code, "{} {}", run.out, run.err);
+    run.hides_secrets();
+    let report = serde_json::from_str(run.out.lines().next().unwrap_or("null")).unwrap();
+    (report, run.err)
+}
+
+#[test]
+fn the_backends_of_settings_are_asked_and_a_store_gets_no_new_key() {
+    let folder = Folder::new();
+    folder.write("pass", PASSPHRASE);
+    folder.kms(&["generate", "a", "--type", "ed25519"]).ok();
+    let settings = "\
+kms:
+  backends:
+    store: { type: keystore, path: kms.keystore, unlock: { key_file: key } }
+    files: { type: preload }
+  keys:
+    - { id: a, type: ed25519, backend: store }
+    - { id: b, type: ed25519, backend: store }
+other: section
+";
+    folder.write("node.yaml", settings);
+    let (report, _) = settings_report(&folder, &[], 0);
+    for check in ["store: open", "store: health", "store: list", "files: open"] {
+        assert_eq!(level(&report, check), "ok", "{check}: {report}");
+    }
+    let keys = report["checks"].as_array().unwrap().iter();
+    let keys: Vec<_> = keys.filter(|found| found["check"] == "store: keys").collect();
+    assert_eq!((&keys[0]["level"], &keys[1]["level"]), (&"ok".into(), &"warning".into()));
+    assert_eq!(level(&report, "store: create"), "none");
+}
+
+#[test]
+fn what_is_wrong_with_settings_is_told_without_their_secrets() {
+    let folder = Folder::new();
+    let secret = "263dbd792f5b1be47ed85f8938c0f29586af0d3ac7b977f21c278fe1462040e3";
+    for (backends, expected) in [
+        ("{ a: { type: floppy } }", "unknown variant `floppy`"),
+        ("{ a: { type: keystore, path: x } }", "missing field `unlock`"),
+        (&*format!("{{ a: {{ type: keystore, path: x, unlock: {secret} }} }}"), "line 1"),
+        (&*format!("{{ a: {{ type: preload, {secret}: 1 }} }}"), "line 1"),
+        ("{ a: { type: keystore, path: nowhere, unlock: { key_file: nowhere } } }", "nowhere"),
+    ] {
+        folder.write("node.yaml", &format!("kms: {{ backends: {backends} }}"));
+        let run = folder.kms(&["doctor", "--settings", "node.yaml"]);
+        assert_eq!(run.code, 69, "{} {}", run.out, run.err);
+        let said = format!("{}{}", run.out, run.err);
+        assert!(said.contains(expected), "{backends}: {said}");
+        assert!(!said.contains(secret), "{said}");
+    }
+    folder.kms(&["doctor", "--no-create"]).fails(64, "--settings");
+}
+
+#[test]
+#[ignore = "needs SoftHSM2: cargo xtask test sets it up"]
+fn a_throw_away_key_is_made_in_a_token_used_and_destroyed() {
+    let (folder, token) = (Folder::new(), kms_peers::SoftHsm::start());
+    folder.write("pin", kms_peers::SoftHsm::PIN);
+    folder.write(
+        "node.yaml",
+        &format!(
+            "kms:\n  backends:\n    hsm: {{ type: pkcs11, module: {}, token: {{ label: {} }}, pin: {{ file: pin }} }}\n",
+            kms_peers::SoftHsm::module().display(),
+            token.label()
+        ),
+    );
+    let (report, _) = settings_report(&folder, &[], 0);
+    for check in ["hsm: open", "hsm: health", "hsm: create", "hsm: sign", "hsm: remove"] {
+        assert_eq!(level(&report, check), "ok", "{check}: {report}");
+    }
+    let (report, _) = settings_report(&folder, &["--no-create"], 0);
+    assert_eq!(level(&report, "hsm: create"), "none");
+    folder.write("pin", "9999");
+    let (report, _) = settings_report(&folder, &[], 69);
+    assert_eq!(level(&report, "hsm: open"), "problem");
+}
+
+#[test]
+#[ignore = "needs OpenBao: cargo xtask test sets it up"]
+fn a_right_that_is_missing_at_a_server_is_named() {
+    let folder = Folder::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let server = runtime.block_on(kms_peers::Bao::dev());
+    server.must(&["secrets", "enable", "transit"]);
+    let rules = "path \"transit/keys\" { capabilities = [\"list\"] }\n\
+                  path \"transit/keys/*\" { capabilities = [\"read\"] }";
+    server.policy("reader", rules);
+    folder.write("token", server.token(&["reader"], "1h"));
+    folder.write(
+        "node.yaml",
+        &format!(
+            "kms:\n  backends:\n    vault: {{ type: vault, address: \"{}\", allow_http: true, \
+             auth: {{ token: {{ file: token }} }} }}\n",
+            server.url()
+        ),
+    );
+    let (report, _) = settings_report(&folder, &["--no-create"], 0);
+    assert_eq!(level(&report, "vault: list"), "ok", "{report}");
+    let (report, _) = settings_report(&folder, &[], 69);
+    assert_eq!(level(&report, "vault: create"), "problem", "{report}");
+    let checks = report["checks"].as_array().unwrap();
+    let create = checks.iter().find(|found| found["check"] == "vault: create").unwrap();
+    assert_eq!(create["advice"], "grant the right to create");
+}
