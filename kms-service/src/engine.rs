@@ -144,6 +144,18 @@ impl Engine {
         }
     }
 
+    /// Has the metrics tell how the backends are, until the engine is dropped.
+    pub(crate) fn measure_health(&self) {
+        let backends = self.backends.iter();
+        let backends = backends.map(|(name, open)| (name.clone(), Arc::clone(&open.backend)));
+        let backends: Arc<BTreeMap<_, _>> = Arc::new(backends.collect());
+        let counters = Arc::clone(&self.counters);
+        self.remote.again(health::INTERVAL, move || {
+            let (backends, counters) = (Arc::clone(&backends), Arc::clone(&counters));
+            async move { health::measure(&backends, &counters).await }
+        });
+    }
+
     /// The type of the key that a request is about, if there is one.
     fn key_type(&self, request: &Request) -> Option<KeyType> {
         match request {

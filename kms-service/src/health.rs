@@ -8,6 +8,7 @@ use kms_backend::{Backend, Health, HealthLevel};
 use kms_secrets::Protection;
 
 use crate::counters::CounterSet;
+use crate::metrics;
 use crate::{BreakerState, Counters, lifecycle};
 
 /// How long a backend may take to say how it is before it counts as failed.
@@ -30,6 +31,28 @@ pub struct HealthReport {
     pub keys: usize,
     /// What the service has counted since it was started.
     pub counters: Counters,
+}
+
+/// How often backends are asked for the metrics.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Has the metrics tell how the backends are.
+pub(crate) async fn measure(
+    backends: &BTreeMap<String, Arc<dyn Backend>>,
+    counters: &Arc<CounterSet>,
+) {
+    let closed = |(name, backend): (&String, &Arc<dyn Backend>)| {
+        (name.clone(), Arc::clone(backend), BreakerState::Closed)
+    };
+    let report = report(backends.iter().map(closed).collect(), 0, Arc::clone(counters)).await;
+    for (name, health) in &report.backends {
+        metrics::backend_health(name).set(match health.level {
+            HealthLevel::Ok => 0,
+            HealthLevel::Degraded => 1,
+            HealthLevel::Failed => 2,
+            HealthLevel::Fatal => 3,
+        });
+    }
 }
 
 /// Asks every backend how it is, all at once, and waits for none longer than [`PATIENCE`]. One whose

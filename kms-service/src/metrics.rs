@@ -33,6 +33,8 @@ const DROPPED: &str = "kms_dropped_total";
 const OVERLOADED: &str = "kms_overloaded_total";
 /// What the breaker before a backend is: 0 closed, 1 half-open, 2 open; by `backend`.
 const BREAKER: &str = "kms_breaker_state";
+/// How a backend says that it is: 0 ok, 1 degraded, 2 failed, 3 fatal; by `backend`.
+const HEALTH: &str = "kms_backend_health";
 /// Keys that are registered; by `state`: `active`, `disabled` or `pending_deletion`.
 const KEYS: &str = "kms_keys";
 
@@ -73,6 +75,10 @@ pub(crate) fn describe() {
         "The breaker before a backend: 0 closed, 1 half-open, 2 open. It stands before signing \
          elsewhere; of a backend that signs in this process it stays closed."
     );
+    describe_gauge!(
+        HEALTH,
+        "How a backend said last that it is: 0 ok, 1 degraded, 2 failed, 3 fatal. Asked every 10 s."
+    );
     describe_gauge!(KEYS, Unit::Count, "Registered keys.");
 }
 
@@ -99,6 +105,11 @@ pub(crate) fn overloaded() -> Counter {
 /// What the breaker before the backend called `backend` is.
 pub(crate) fn breaker(backend: &str) -> Gauge {
     gauge!(BREAKER, "backend" => backend.to_owned())
+}
+
+/// How the backend called `backend` is.
+pub(crate) fn backend_health(backend: &str) -> Gauge {
+    gauge!(HEALTH, "backend" => backend.to_owned())
 }
 
 /// How a request ended, as a label.

@@ -143,6 +143,26 @@ impl RemoteTasks {
         });
     }
 
+    /// Does `work` now and again every `interval`, until all is stopped.
+    pub(crate) fn again<F>(&self, interval: Duration, mut work: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let mut stopped = self.stop.subscribe();
+        self.runtime.spawn(async move {
+            loop {
+                let turn = async {
+                    work().await;
+                    tokio::time::sleep(interval).await;
+                };
+                tokio::select! {
+                    () = turn => {}
+                    _ = stopped.wait_for(|stopped| *stopped) => return,
+                }
+            }
+        });
+    }
+
     /// Has every task answer [`KmsError::Stopped`] and give up its work.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);

@@ -132,7 +132,12 @@ pub(crate) async fn start<B: BackendSettings, O: Operators>(
 
     let limits = settings.limits().clone();
     let engine = Engine::new(registry, backends, operators, limits, counters, runtime.clone());
-    if failures.is_empty() { Ok(engine) } else { Err(StartupError::Failures(failures)) }
+    if failures.is_empty() {
+        engine.measure_health();
+        Ok(engine)
+    } else {
+        Err(StartupError::Failures(failures))
+    }
 }
 
 async fn register(

@@ -119,7 +119,7 @@ fn what_is_wrong_with_settings_is_told_without_their_secrets() {
         (&*format!("{{ a: {{ type: preload, {secret}: 1 }} }}"), "line 1"),
         ("{ a: { type: keystore, path: nowhere, unlock: { key_file: nowhere } } }", "nowhere"),
     ] {
-        folder.write("node.yaml", &format!("kms: {{ backends: {backends} }}"));
+        folder.write("node.yaml", format!("kms: {{ backends: {backends} }}"));
         let run = folder.kms(&["doctor", "--settings", "node.yaml"]);
         assert_eq!(run.code, 69, "{} {}", run.out, run.err);
         let said = format!("{}{}", run.out, run.err);
@@ -136,7 +136,7 @@ fn a_throw_away_key_is_made_in_a_token_used_and_destroyed() {
     folder.write("pin", kms_peers::SoftHsm::PIN);
     folder.write(
         "node.yaml",
-        &format!(
+        format!(
             "kms:\n  backends:\n    hsm: {{ type: pkcs11, module: {}, token: {{ label: {} }}, pin: {{ file: pin }} }}\n",
             kms_peers::SoftHsm::module().display(),
             token.label()
@@ -166,7 +166,7 @@ fn a_right_that_is_missing_at_a_server_is_named() {
     folder.write("token", server.token(&["reader"], "1h"));
     folder.write(
         "node.yaml",
-        &format!(
+        format!(
             "kms:\n  backends:\n    vault: {{ type: vault, address: \"{}\", allow_http: true, \
              auth: {{ token: {{ file: token }} }} }}\n",
             server.url()

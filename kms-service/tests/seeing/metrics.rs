@@ -45,7 +45,8 @@ impl Recorder {
             let (kind, key) = key.into_parts();
             let name = key.name();
             assert!(description.is_some_and(|text| text.ends_with('.')), "{name} is not described");
-            assert_eq!(unit.is_none(), name == "kms_breaker_state", "{name} has another unit");
+            let counts_nothing = ["kms_breaker_state", "kms_backend_health"].contains(&name);
+            assert_eq!(unit.is_none(), counts_nothing, "{name} has another unit");
             assert_eq!(kind == MetricKind::Counter, name.ends_with("_total"), "{name}");
             let labels = key.labels().map(|label| format!("{}={}", label.key(), label.value()));
             let labels = labels.collect::<Vec<_>>().join(",");
@@ -201,6 +202,22 @@ async fn what_is_dropped_refused_and_caught_is_counted() {
     let seen = recorder.take();
     assert_eq!(seen["kms_panics_total{}"], 1.0);
     assert_eq!(seen[&request("sign", "ed25519", "Identity", "internal")], 1.0);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_shows_how_it_is() {
+    let recorder = Recorder::start().await;
+    let script = Script::default();
+    script.when(Act::Health, Does::Fail(|| BackendError::Unavailable(Failure::new("scripted"))));
+    let node = TestNode::started_with(json!([]), json!({}), &script).await;
+    let health = "kms_backend_health{backend=fake}";
+    let mut seen = recorder.take();
+    while !seen.contains_key(health) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        seen = recorder.take();
+    }
+    assert_eq!(seen[health], 1.0, "degraded");
     node.stop().await;
 }
 
