@@ -42,6 +42,15 @@ pub(crate) enum Keys {
     Many(Vec<Usable>),
 }
 
+impl Keys {
+    fn as_slice(&self) -> &[Usable] {
+        match self {
+            Self::One(key) => std::slice::from_ref(key),
+            Self::Many(keys) => keys,
+        }
+    }
+}
+
 impl<T> Ticket<T> {
     /// Gives out `answer` – or, if a key was disabled meanwhile, that instead of what was made.
     pub(crate) fn answer(self, answer: Result<T, KmsError>) {
@@ -97,15 +106,14 @@ impl<T> Ticket<T> {
         }
     }
 
-    /// The same; work that isn't void has begun.
+    /// The same, also for keys that were disabled since; work that isn't void has begun.
     pub(crate) fn begin(&self, now: Instant) -> Result<(), KmsError> {
-        match self.is_void(now) {
-            Some(void) => Err(void),
-            None => {
-                self.reply.begun(now);
-                Ok(())
-            }
+        if let Some(void) = self.is_void(now) {
+            return Err(void);
         }
+        self.keys.as_slice().iter().try_for_each(|key| key.gate.enter(&key.id).map(drop))?;
+        self.reply.begun(now);
+        Ok(())
     }
 }
 
