@@ -59,7 +59,7 @@ impl Aws {
     }
 
     async fn look(&self, id: &KeyId) -> Result<Versions, BackendError> {
-        self.shared.look(id).await?.ok_or_else(|| self.absent(id))
+        self.shared.look(id, None).await?.ok_or_else(|| self.absent(id))
     }
 
     async fn changed(&self, id: &KeyId, change: Change) -> Result<KeyInfo, BackendError> {
@@ -156,7 +156,7 @@ impl Backend for Aws {
             return Err(BackendError::Unsupported(Operation::Derive));
         }
         let id = &spec.id;
-        let versions = match self.shared.look(id).await? {
+        let versions = match self.shared.look(id, spec.public_key.as_ref()).await? {
             Some(versions) => versions,
             None if spec.if_missing != IfMissing::Generate
                 || self.shared.settings.keys.contains_key(id) =>
@@ -166,7 +166,7 @@ impl Backend for Aws {
             None => {
                 let alias = self.shared.alias(id, None)?;
                 make(&self.shared, id, spec.key_type, 1, alias).await?;
-                self.shared.remote.until_usable(|| self.shared.look(id)).await?
+                self.shared.remote.until_usable(|| self.shared.look(id, None)).await?
             }
         };
         let other = versions.values().map(|found| found.described.key_type);
@@ -234,7 +234,7 @@ impl Backend for Aws {
         let found = make(shared, id, newest.described.key_type, next, alias).await?;
         shared.make_current(id, &found.described.aws_id).await?;
         let look = || async {
-            let versions = shared.look(id).await?;
+            let versions = shared.look(id, None).await?;
             Ok(versions.filter(|them| them.last_key_value().is_some_and(|(it, _)| *it >= next)))
         };
         let versions = shared.remote.until_usable(look).await?;

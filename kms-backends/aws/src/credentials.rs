@@ -79,13 +79,22 @@ impl Store {
                 role_arn,
                 session_name,
                 endpoint_override,
-            } => Source::WebIdentity(WebIdentity {
-                token_file: context.base_dir.join(token_file),
-                role_arn,
-                session_name: session_name.unwrap_or_else(|| "kms".into()),
-                endpoint: endpoint_override.unwrap_or_else(|| crate::sts::endpoint(region)),
-                connector,
-            }),
+            } => {
+                let endpoint = endpoint_override.unwrap_or_else(|| crate::sts::endpoint(region));
+                if !crate::sts::is_private(&endpoint) {
+                    let what = format!(
+                        "AWS' token service {endpoint}: expected https://…, or http://… on the loopback"
+                    );
+                    return Err(BackendError::Misconfigured(Failure::new(what)));
+                }
+                Source::WebIdentity(WebIdentity {
+                    token_file: context.base_dir.join(token_file),
+                    role_arn,
+                    session_name: session_name.unwrap_or_else(|| "kms".into()),
+                    endpoint,
+                    connector,
+                })
+            }
         };
         Ok(Self { source, remote, kept: RwLock::default(), renewing: Mutex::default() })
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use aws_sdk_kms::types;
-use kms_backend::{BackendError, Failure, KeyState};
+use kms_backend::{BackendError, ErrorChain, Failure, KeyState};
 use kms_keys::{KeyId, KeyType, PublicKey};
 
 use crate::backend::Shared;
@@ -43,12 +43,17 @@ pub(crate) type Versions = BTreeMap<u32, Found>;
 pub(crate) struct PublicKeys(Mutex<BTreeMap<String, PublicKey>>);
 
 impl Shared {
-    /// All versions of a key, the current one last; none if it isn't there, or not yet.
-    pub(crate) async fn look(&self, id: &KeyId) -> Result<Option<Versions>, BackendError> {
+    /// All versions of a key, the current one last; none if it isn't there, or not yet. Where AWS doesn't
+    /// give the public key of a key that doesn't sign now, it is `pinned`.
+    pub(crate) async fn look(
+        &self,
+        id: &KeyId,
+        pinned: Option<&PublicKey>,
+    ) -> Result<Option<Versions>, BackendError> {
         if let Some(name) = self.settings.keys.get(id) {
             let Some(described) = self.describe(id, name).await? else { return Ok(None) };
             // By its name: policies may go by it, and a name that is given to another key is noticed.
-            let found = self.found(id, name.clone(), described).await?;
+            let found = self.found(id, name.clone(), described, pinned).await?;
             return Ok(found.map(|found| Versions::from([(1, found)])));
         }
         let Some(current) = self.describe(id, &self.alias(id, None)?).await? else {
@@ -57,14 +62,20 @@ impl Shared {
         let newest = self.version_of(id, &current.aws_id).await?;
         let mut versions = Versions::new();
         for version in 1..newest {
-            // Destroyed, or not to be read any more: that is no reason to do without the current one.
-            if let Some(older) = self.describe(id, &self.alias(id, Some(version))?).await?
-                && let Ok(Some(found)) = self.found(id, older.aws_id.clone(), older).await
-            {
-                versions.insert(version, found);
+            let Some(older) = self.describe(id, &self.alias(id, Some(version))?).await? else {
+                continue;
+            };
+            match self.found(id, older.aws_id.clone(), older, None).await {
+                Ok(Some(found)) => drop(versions.insert(version, found)),
+                Ok(None) => {}
+                Err(error) if error.is_retryable() => return Err(error),
+                // Not to be read any more: that is no reason to do without the current one.
+                Err(error) => {
+                    tracing::warn!(key = %id, version, error = %ErrorChain(&error), "left out");
+                }
             }
         }
-        let Some(found) = self.found(id, current.aws_id.clone(), current).await? else {
+        let Some(found) = self.found(id, current.aws_id.clone(), current, pinned).await? else {
             return Ok(None);
         };
         versions.insert(newest, found);
@@ -78,7 +89,7 @@ impl Shared {
         alias: &str,
     ) -> Result<Option<Found>, BackendError> {
         let Some(described) = self.describe(id, alias).await? else { return Ok(None) };
-        self.found(id, described.aws_id.clone(), described).await
+        self.found(id, described.aws_id.clone(), described, None).await
     }
 
     pub(crate) fn alias(&self, id: &KeyId, version: Option<u32>) -> Result<String, BackendError> {
@@ -90,8 +101,15 @@ impl Shared {
         id: &KeyId,
         name: String,
         described: Described,
+        pinned: Option<&PublicKey>,
     ) -> Result<Option<Found>, BackendError> {
-        let public_key = self.public_key(id, &described).await?;
+        let pinned = pinned.filter(|pinned| pinned.key_type() == described.key_type);
+        let public_key = match (self.public_key(id, &described).await, pinned) {
+            (Err(BackendError::Denied(_)), Some(pinned)) if described.state != KeyState::Active => {
+                Some(pinned.clone())
+            }
+            (answer, _) => answer?,
+        };
         Ok(public_key.map(|public_key| Found { name, described, public_key }))
     }
 

@@ -37,6 +37,16 @@ pub(crate) fn endpoint(region: &str) -> String {
     format!("https://sts.{region}.{domain}")
 }
 
+/// Whether a token may be sent there: with TLS, or within this machine.
+pub(crate) fn is_private(endpoint: &str) -> bool {
+    let Some(rest) = endpoint.strip_prefix("http://") else {
+        return endpoint.starts_with("https://");
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let loopback = |host: &str| authority == host || authority.starts_with(&format!("{host}:"));
+    !authority.contains('@') && ["127.0.0.1", "[::1]", "localhost"].into_iter().any(loopback)
+}
+
 impl WebIdentity {
     /// Asks for a session. The token's file is read each time: it is written anew before the token expires.
     pub(crate) async fn assume_role(&self) -> Result<Found, BackendError> {
@@ -212,6 +222,24 @@ mod tests {
             assert!(session(ANSWER.replace(part, instead).as_bytes()).is_none(), "{part}");
         }
         assert!(session(&[0xff; 64]).is_none() && session(b"").is_none());
+    }
+
+    #[test]
+    fn tokens_are_sent_with_tls_or_within_the_machine() {
+        for (endpoint, expected) in [
+            ("https://sts.eu-north-1.amazonaws.com", true),
+            ("http://127.0.0.1:4566/", true),
+            ("http://[::1]:80", true),
+            ("http://localhost", true),
+            ("http://localhost.example", false),
+            ("http://127.0.0.1.example:80", false),
+            ("http://user@127.0.0.1", false),
+            ("http://localhost:x@sts.example", false),
+            ("http://sts.example/127.0.0.1", false),
+            ("sts.example", false),
+        ] {
+            assert_eq!(is_private(endpoint), expected, "{endpoint}");
+        }
     }
 
     #[test]

@@ -150,6 +150,35 @@ async fn a_lost_answer_to_a_change_is_found_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs ministack: cargo xtask test sets it up"]
+async fn a_disabled_key_is_loaded_by_its_pinned_public_key_if_aws_keeps_that_back() {
+    let scene = Scene::new().await;
+    let aws = scene.open().await;
+    let mut spec = generated("node", KeyType::Ed25519);
+    let key = aws.register(&spec).await.unwrap();
+    let disabled = aws.disable(&spec.id).await.unwrap();
+    let refused = || scene.proxy.next_at("GetPublicKey", refusal(409, "DisabledException"), 1);
+
+    refused();
+    let unknown = scene.open().await.register(&spec).await.unwrap_err();
+    assert!(matches!(unknown, BackendError::Denied(_)), "{unknown:?}");
+    refused();
+    spec.public_key = Some(key.info.public_key.clone());
+    let pinned = scene.open().await.register(&spec).await.unwrap();
+    assert_eq!(pinned.info, disabled);
+    assert!(proved(&pinned, SigningScheme::Ed25519).await.is_err());
+    // One that is not disabled has to prove itself.
+    aws.enable(&spec.id).await.unwrap();
+    refused();
+    let unproved = scene.open().await.register(&spec).await.unwrap_err();
+    assert!(matches!(unproved, BackendError::Denied(_)), "{unproved:?}");
+    // Fewer questions where the answer is known.
+    let asked = scene.proxy.count("GetPublicKey");
+    aws.register(&spec).await.unwrap();
+    assert_eq!(scene.proxy.count("GetPublicKey"), asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs ministack: cargo xtask test sets it up"]
 async fn credentials_that_are_refused_are_read_again() {
     let scene = Scene::new().await;
     let aws = scene.open().await;
@@ -189,6 +218,12 @@ async fn a_start_without_aws_or_with_bad_settings_says_why() {
     for (more, expected) in [
         (json!({ "endpoint_override": "kms.example" }), "endpoint_override"),
         (json!({ "credentials": { "profile": { "file": "none" } } }), "none"),
+        (
+            json!({ "credentials": { "web_identity": {
+                "token_file": "t", "role_arn": "r", "endpoint_override": "http://sts.example"
+            } } }),
+            "https://",
+        ),
         (
             json!({ "credentials": { "profile": { "file": "credentials", "name": "x" } } }),
             "no profile x",
