@@ -3,7 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
@@ -23,6 +23,9 @@ pub(crate) const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 
 /// How long before they expire credentials are renewed.
 const EARLY: Duration = Duration::from_secs(5 * 60);
+
+/// How long after it was tried renewing is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Credentials that were read.
 pub(crate) struct Found {
@@ -55,8 +58,8 @@ pub(crate) struct Store {
     source: Source,
     remote: Arc<Remote>,
     kept: RwLock<Option<Arc<Kept>>>,
-    /// Held while they are renewed: one renews, the others wait.
-    renewing: Mutex<()>,
+    /// Held while they are renewed. When that was tried in the background.
+    renewing: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Store {
@@ -96,32 +99,41 @@ impl Store {
                 })
             }
         };
-        Ok(Self { source, remote, kept: RwLock::default(), renewing: Mutex::default() })
+        Ok(Self { source, remote, kept: RwLock::default(), renewing: Arc::default() })
     }
 
-    /// Sees to it that there are credentials, and says which: their number.
-    pub(crate) async fn ready(&self) -> Result<u64, BackendError> {
-        let is_fresh =
-            |kept: &Kept| kept.expires.is_none_or(|expires| SystemTime::now() + EARLY < expires);
-        if let Some(kept) = self.kept().filter(|kept| is_fresh(kept)) {
+    /// Sees to it that there are credentials, and says which: their number. What ends soon is renewed
+    /// meanwhile, and nobody waits for that.
+    pub(crate) async fn ready(self: &Arc<Self>) -> Result<u64, BackendError> {
+        if let Some(kept) = self.kept()
+            && kept.lasts(Duration::ZERO)
+        {
+            if !kept.lasts(EARLY) {
+                self.renew_meanwhile();
+            }
             return Ok(kept.number);
         }
         let _renewing = self.renewing.lock().await;
         let old = self.kept();
-        if let Some(kept) = old.as_ref().filter(|kept| is_fresh(kept)) {
+        if let Some(kept) = old.as_ref().filter(|kept| kept.lasts(Duration::ZERO)) {
             return Ok(kept.number);
         }
-        match (self.renew(old.as_deref()).await, old) {
-            (Ok(kept), _) => Ok(kept.number),
-            // What is expiring is good for some minutes yet.
-            (Err(error), Some(old))
-                if old.expires.is_some_and(|expires| SystemTime::now() < expires) =>
-            {
-                tracing::warn!(error = %ErrorChain(&error), "credentials are not renewed");
-                Ok(old.number)
-            }
-            (Err(error), _) => Err(error),
+        self.renew(old.as_deref()).await.map(|kept| kept.number)
+    }
+
+    /// Renews the credentials in the background, unless that is under way or was tried a moment ago.
+    fn renew_meanwhile(self: &Arc<Self>) {
+        let Ok(mut tried) = Arc::clone(&self.renewing).try_lock_owned() else { return };
+        if tried.is_some_and(|tried: Instant| tried.elapsed() < AGAIN) {
+            return;
         }
+        let store = Arc::clone(self);
+        tokio::spawn(async move {
+            *tried = Some(Instant::now());
+            if let Err(error) = store.renew(store.kept().as_deref()).await {
+                tracing::warn!(error = %ErrorChain(&error), "credentials are not renewed");
+            }
+        });
     }
 
     /// Reads the credentials again, since those of `number` were refused. Whether others are there now.
@@ -189,6 +201,11 @@ impl ProvideCredentials for Provider {
 }
 
 impl Kept {
+    /// Whether they are good for longer than this.
+    fn lasts(&self, time: Duration) -> bool {
+        self.expires.is_none_or(|expires| SystemTime::now() + time < expires)
+    }
+
     fn open(&self) -> Result<Credentials, CredentialsError> {
         let text = |shielded: &Shielded| {
             // Checked to be text when it was read.
