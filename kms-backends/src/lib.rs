@@ -3,7 +3,13 @@
 //! Who puts a node together may use this, or an enum of their own that picks other backends: the
 //! service knows the [`BackendSettings`] trait alone.
 
-#[cfg(not(any(feature = "keystore", feature = "pkcs11", feature = "preload", feature = "vault")))]
+#[cfg(not(any(
+    feature = "aws",
+    feature = "keystore",
+    feature = "pkcs11",
+    feature = "preload",
+    feature = "vault"
+)))]
 compile_error!("no backend is chosen: turn on a feature, such as `keystore`");
 
 pub mod environment;
@@ -11,6 +17,8 @@ mod settings;
 
 pub use environment::{EnvironmentError, InjectedBackend};
 pub use kms_backend::BackendSettings;
+#[cfg(feature = "aws")]
+pub use kms_backend_aws::{AwsSettings, CredentialSource};
 #[cfg(feature = "keystore")]
 pub use kms_backend_keystore::{KeystoreSettings, UnlockSource};
 #[cfg(feature = "pkcs11")]

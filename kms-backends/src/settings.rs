@@ -13,6 +13,9 @@ use serde::Deserialize;
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AnyBackend {
+    /// `type: aws` – the key management service of AWS.
+    #[cfg(feature = "aws")]
+    Aws(Box<kms_backend_aws::AwsSettings>),
     /// `type: keystore` – an encrypted file.
     #[cfg(feature = "keystore")]
     Keystore(kms_backend_keystore::KeystoreSettings),
@@ -31,6 +34,8 @@ pub enum AnyBackend {
 impl BackendSettings for AnyBackend {
     fn capabilities(&self) -> Capabilities {
         match self {
+            #[cfg(feature = "aws")]
+            Self::Aws(settings) => settings.capabilities(),
             #[cfg(feature = "keystore")]
             Self::Keystore(settings) => settings.capabilities(),
             #[cfg(feature = "pkcs11")]
@@ -44,6 +49,8 @@ impl BackendSettings for AnyBackend {
 
     fn if_missing(&self) -> IfMissing {
         match self {
+            #[cfg(feature = "aws")]
+            Self::Aws(settings) => settings.if_missing(),
             #[cfg(feature = "keystore")]
             Self::Keystore(settings) => settings.if_missing(),
             #[cfg(feature = "pkcs11")]
@@ -57,6 +64,8 @@ impl BackendSettings for AnyBackend {
 
     fn env_names(&self) -> Vec<String> {
         match self {
+            #[cfg(feature = "aws")]
+            Self::Aws(settings) => settings.env_names(),
             #[cfg(feature = "keystore")]
             Self::Keystore(settings) => settings.env_names(),
             #[cfg(feature = "pkcs11")]
@@ -70,6 +79,8 @@ impl BackendSettings for AnyBackend {
 
     async fn open(&self, context: &OpenContext) -> Result<Arc<dyn Backend>, BackendError> {
         match self {
+            #[cfg(feature = "aws")]
+            Self::Aws(settings) => settings.open(context).await,
             #[cfg(feature = "keystore")]
             Self::Keystore(settings) => settings.open(context).await,
             #[cfg(feature = "pkcs11")]
@@ -109,6 +120,25 @@ mod tests {
             let error = serde_json::from_str::<AnyBackend>(json).unwrap_err().to_string();
             assert!(error.contains(expected), "{json}: {error}");
         }
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn a_section_for_aws_comes_from_the_environment_too() {
+        let section = r#"{ type = "aws", region = "eu-north-1", audit-logging = false,
+            endpoint-override = "https://kms.example" }"#
+            .replace('\n', "");
+        let found = crate::InjectedBackend::from_environment(|name| match name {
+            crate::environment::ENABLED => Some("true".into()),
+            crate::environment::VALUE => Some(section.clone().into()),
+            crate::environment::SERVICE_ACCOUNT => Some("system:serviceaccount:a:b".into()),
+            _ => None,
+        });
+        let AnyBackend::Aws(settings) = found.unwrap().unwrap().backend else { panic!() };
+        assert_eq!(settings.region.as_deref(), Some("eu-north-1"));
+        assert_eq!(settings.endpoint_override.as_deref(), Some("https://kms.example"));
+        assert_eq!(settings.audit_logging, Some(false));
+        assert_eq!(settings.env_names()[0], "AWS_ACCESS_KEY_ID");
     }
 
     #[cfg(feature = "vault")]

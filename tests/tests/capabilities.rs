@@ -17,6 +17,7 @@ fn sections() -> Vec<Value> {
         json!({
             "type": "pkcs11", "module": "m.so", "token": { "label": "t" }, "pin": { "file": "pin" }
         }),
+        json!({ "type": "aws", "region": "eu-west-1" }),
         json!({
             "type": "vault", "address": "https://vault:8200", "auth": { "token": { "file": "t" } }
         }),

@@ -16,7 +16,8 @@ pub(crate) fn run(peers: &Peers, cargo: &[String]) -> anyhow::Result<()> {
     if cargo.is_empty() {
         command.arg("--workspace");
     }
-    command.args(cargo).args(["--", "--include-ignored"]);
+    // What fails is told of every program, not of the first alone.
+    command.args(cargo).args(["--no-fail-fast", "--", "--include-ignored"]);
     if !is_root() {
         println!("not root: the tests that mount a small file system are left out");
         command.args(["--skip", NEEDS_ROOT]);

@@ -114,8 +114,8 @@ pub(crate) fn make(
         // Tokens let two objects have one name. Whoever sees another gives way: the other may have seen
         // itself alone, and have given its key out.
         connection.with(&what, |session, _| {
-            session.destroy_object(private)?;
-            session.destroy_object(public)
+            session.destroy_object(public)?;
+            session.destroy_object(private)
         })?;
         let mut random = [0];
         getrandom::fill(&mut random)
@@ -202,11 +202,19 @@ fn read(connection: &mut Connection, id: &KeyId, private: &Private) -> Result<Fo
     let what = format!("can't read the public key of {id}");
     let wanted = [AttributeType::EcParams, AttributeType::EcPoint];
     let attributes = connection.with(&what, |session, _| {
-        let found = session.find_objects(&object::public_key(id, &private.cka_id))?;
-        found.first().map_or(Ok(None), |public| session.get_attributes(*public, &wanted).map(Some))
+        match session.find_objects(&object::public_key(id, &private.cka_id))?[..] {
+            [] => Ok(Some(Vec::new())),
+            [public] => session.get_attributes(public, &wanted).map(Some),
+            _ => Ok(None),
+        }
     })?;
+    let Some(attributes) = attributes else {
+        // One of two that were made at once is about to go.
+        let what = format!("there are two public keys with label {id} and the same `CKA_ID`");
+        return Err(BackendError::Unavailable(Failure::new(what)));
+    };
     let (mut curve, mut point) = (Vec::new(), Vec::new());
-    for attribute in attributes.unwrap_or_default() {
+    for attribute in attributes {
         match attribute {
             Attribute::EcParams(bytes) => curve = bytes,
             Attribute::EcPoint(bytes) => point = bytes,

@@ -56,6 +56,12 @@ impl Request {
         field(&self.head, name)
     }
 
+    /// Whether `part` is in `METHOD path`, or in the operation that AWS' protocol names in a field.
+    pub(crate) fn asks_for(&self, part: &str) -> bool {
+        format!("{} {}", self.method, self.path).contains(part)
+            || self.field("x-amz-target").is_some_and(|target| target.contains(part))
+    }
+
     /// The request for a server that is to end the connection with its answer.
     pub(crate) fn to_last_bytes(&self) -> Vec<u8> {
         let kept = self

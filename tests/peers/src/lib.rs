@@ -1,6 +1,7 @@
 //! Real servers for tests to work with, and what gets in the way on the wire.
 //!
 //! - [`Bao`], an OpenBao server of the test's own;
+//! - [`Ministack`], a key management service of AWS that runs here;
 //! - [`SoftHsm`], a token of SoftHSM2;
 //! - [`Proxy`], between a client and a server – or in a server's place – which refuses, cuts, delays and
 //!   lies as it is told, and counts.
@@ -16,12 +17,14 @@
 
 mod bao;
 mod http;
+mod ministack;
 mod port;
 mod proxy;
 mod softhsm;
 
 pub use bao::Bao;
 pub use http::{Answer, Request};
+pub use ministack::Ministack;
 pub use port::free_port;
 pub use proxy::{Fault, Proxy};
 pub use softhsm::SoftHsm;

@@ -98,7 +98,8 @@ impl Proxy {
         faults.extend(std::iter::repeat_n((None, fault), times));
     }
 
-    /// The same for the next requests with `part` in their path. Others pass.
+    /// The same for the next requests with `part` in their path, or in the operation that AWS' protocol
+    /// names in a field. Others pass.
     pub fn next_at(&self, part: &str, fault: Fault, times: usize) {
         let mut faults = self.shared.faults.lock().unwrap();
         faults.extend(std::iter::repeat_n((Some(part.to_owned()), fault), times));
@@ -110,11 +111,12 @@ impl Proxy {
         self.shared.seen.lock().unwrap().clone()
     }
 
-    /// How many requests so far had `part` in `METHOD path`.
+    /// How many requests so far had `part` in `METHOD path`, or in the operation that AWS' protocol names
+    /// in a field.
     #[must_use]
     pub fn count(&self, part: &str) -> usize {
         let seen = self.shared.seen.lock().unwrap();
-        seen.iter().filter(|it| format!("{} {}", it.method, it.path).contains(part)).count()
+        seen.iter().filter(|it| it.asks_for(part)).count()
     }
 }
 
@@ -155,9 +157,7 @@ impl Shared {
 
     fn fault(&self, request: &Request) -> Option<Fault> {
         let mut faults = self.faults.lock().unwrap();
-        let fits = |part: &Option<String>| {
-            part.as_ref().is_none_or(|part| request.path.contains(part.as_str()))
-        };
+        let fits = |part: &Option<String>| part.as_ref().is_none_or(|part| request.asks_for(part));
         let index = faults.iter().position(|(part, _)| fits(part))?;
         faults.remove(index).map(|(_, fault)| fault)
     }

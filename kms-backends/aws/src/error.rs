@@ -1,0 +1,127 @@
+//! What AWS' errors mean.
+
+use std::error::Error;
+
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use kms_backend::{BackendError, Failure};
+
+/// An error, and whether it is that there are no credentials, or that they are not accepted.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: BackendError,
+    pub(crate) by_credentials: bool,
+}
+
+impl From<BackendError> for Refusal {
+    fn from(error: BackendError) -> Self {
+        Self { error, by_credentials: false }
+    }
+}
+
+/// The error of the service for one of the SDK, met when doing `what`: `can't sign with key …`.
+pub(crate) fn refusal<E>(what: &str, error: SdkError<E, HttpResponse>) -> Refusal
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    let SdkError::ServiceError(refused) = error else {
+        let class = match &error {
+            SdkError::ConstructionFailure(_) => BackendError::Misconfigured,
+            // No answer, too late an answer, or one that isn't AWS'.
+            _ => BackendError::Unavailable,
+        };
+        let cause = error.into_source().unwrap_or_else(|error| Box::new(error));
+        return class(Failure::because(what, cause)).into();
+    };
+    let status = refused.raw().status().as_u16();
+    let code = refused.err().code().unwrap_or("no error code");
+    if is_about_credentials(code) {
+        // Its message may repeat the request with its token.
+        let text = format!("{what}: AWS doesn't accept the credentials ({code})");
+        return Refusal { error: BackendError::Denied(Failure::new(text)), by_credentials: true };
+    }
+    let said = refused.err().message().unwrap_or("nothing else");
+    let failure = Failure::new(format!("{what}: AWS says {code} ({status}): {said}"));
+    classified(code, status, failure).into()
+}
+
+/// By AWS' name for the error and the status of HTTP.
+fn classified(code: &str, status: u16, failure: Failure) -> BackendError {
+    match code {
+        "NotFoundException" => BackendError::NotFound(failure),
+        "AlreadyExistsException" => BackendError::AlreadyExists(failure),
+        "AccessDeniedException" | "DisabledException" | "KMSInvalidStateException" => {
+            BackendError::Denied(failure)
+        }
+        _ if is_throttling(code) => BackendError::Throttled { failure, retry_after: None },
+        "KeyUnavailableException"
+        | "KMSInternalException"
+        | "DependencyTimeoutException"
+        | "ServiceUnavailable"
+        | "InternalFailure" => BackendError::Unavailable(failure),
+        _ => match status {
+            429 => BackendError::Throttled { failure, retry_after: None },
+            403 => BackendError::Denied(failure),
+            400..=499 => BackendError::Misconfigured(failure),
+            _ => BackendError::Unavailable(failure),
+        },
+    }
+}
+
+pub(crate) fn is_throttling(code: &str) -> bool {
+    matches!(
+        code,
+        "ThrottlingException"
+            | "Throttling"
+            | "LimitExceededException"
+            | "RequestLimitExceeded"
+            | "TooManyRequestsException"
+    )
+}
+
+fn is_about_credentials(code: &str) -> bool {
+    matches!(
+        code,
+        "UnrecognizedClientException"
+            | "InvalidSignatureException"
+            | "SignatureDoesNotMatch"
+            | "ExpiredTokenException"
+            | "ExpiredToken"
+            | "InvalidClientTokenId"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "IncompleteSignature"
+            | "IncompleteSignatureException"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_class_is_that_of_the_code_and_else_of_the_status() {
+        let class =
+            |code, status| kms_backend_remote::class(&classified(code, status, Failure::new("x")));
+        for (code, status, expected) in [
+            ("AccessDeniedException", 400, "denied"),
+            ("NotFoundException", 400, "not_found"),
+            ("AlreadyExistsException", 400, "already_exists"),
+            ("DisabledException", 400, "denied"),
+            ("KMSInvalidStateException", 400, "denied"),
+            ("ThrottlingException", 400, "throttled"),
+            ("LimitExceededException", 400, "throttled"),
+            ("KMSInternalException", 500, "unavailable"),
+            ("KeyUnavailableException", 500, "unavailable"),
+            ("ValidationException", 400, "misconfigured"),
+            ("Whatever", 403, "denied"),
+            ("Whatever", 429, "throttled"),
+            ("Whatever", 503, "unavailable"),
+            ("Whatever", 200, "unavailable"),
+        ] {
+            assert_eq!(class(code, status), expected, "{code} {status}");
+        }
+        assert!(is_about_credentials("UnrecognizedClientException"));
+        assert!(!is_about_credentials("AccessDeniedException"));
+    }
+}
