@@ -2,12 +2,16 @@
 //!
 //! Who puts a node together may use this, or an enum of their own that picks other backends: the
 //! service knows the [`BackendSettings`] trait alone.
+//!
+//! A keystore may be opened by what the other backends reach ([`AnyUnlock`]), where they are built in.
 
 #[cfg(not(any(feature = "keystore", feature = "pkcs11", feature = "preload", feature = "vault")))]
 compile_error!("no backend is chosen: turn on a feature, such as `keystore`");
 
 pub mod environment;
 mod settings;
+#[cfg(feature = "keystore")]
+mod unlock;
 
 pub use environment::{EnvironmentError, InjectedBackend};
 pub use kms_backend::BackendSettings;
@@ -20,3 +24,5 @@ pub use kms_backend_preload::PreloadSettings;
 #[cfg(feature = "vault")]
 pub use kms_backend_vault::VaultSettings;
 pub use settings::AnyBackend;
+#[cfg(feature = "keystore")]
+pub use unlock::AnyUnlock;
