@@ -2,6 +2,8 @@
 //!
 //! Who puts a node together may use this, or an enum of their own that picks other backends: the
 //! service knows the [`BackendSettings`] trait alone.
+//!
+//! A keystore may be opened by what the other backends reach ([`AnyUnlock`]), where they are built in.
 
 #[cfg(not(any(
     feature = "aws",
@@ -14,6 +16,8 @@ compile_error!("no backend is chosen: turn on a feature, such as `keystore`");
 
 pub mod environment;
 mod settings;
+#[cfg(feature = "keystore")]
+mod unlock;
 
 pub use environment::{EnvironmentError, InjectedBackend};
 pub use kms_backend::BackendSettings;
@@ -28,3 +32,5 @@ pub use kms_backend_preload::PreloadSettings;
 #[cfg(feature = "vault")]
 pub use kms_backend_vault::VaultSettings;
 pub use settings::AnyBackend;
+#[cfg(feature = "keystore")]
+pub use unlock::AnyUnlock;

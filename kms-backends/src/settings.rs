@@ -18,7 +18,7 @@ pub enum AnyBackend {
     Aws(Box<kms_backend_aws::AwsSettings>),
     /// `type: keystore` – an encrypted file.
     #[cfg(feature = "keystore")]
-    Keystore(kms_backend_keystore::KeystoreSettings),
+    Keystore(kms_backend_keystore::KeystoreSettings<crate::AnyUnlock>),
     /// `type: pkcs11` – a token: an HSM, a smart card.
     #[cfg(feature = "pkcs11")]
     Pkcs11(kms_backend_pkcs11::Pkcs11Settings),

@@ -6,7 +6,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use kms_backends::{AnyBackend, UnlockSource};
+use kms_backends::{AnyBackend, AnyUnlock};
 use kms_secrets::{PassphraseSource, secret_file};
 use thiserror::Error;
 
@@ -33,7 +33,7 @@ pub fn make_missing_passphrases(settings: &NodeSettings) -> Result<Vec<PathBuf>,
     let mut made = Vec::new();
     for backend in settings.kms.backends().values() {
         let AnyBackend::Keystore(keystore) = backend else { continue };
-        let UnlockSource::Passphrase(PassphraseSource::File { path, .. }) = &keystore.unlock else {
+        let AnyUnlock::Passphrase(PassphraseSource::File { path, .. }) = &keystore.unlock else {
             continue;
         };
         let path = settings.kms.base_dir().join(path);

@@ -113,6 +113,19 @@ pub enum StoreError {
         /// How many unlockers of that kind there are.
         unlockers: usize,
     },
+    /// Somebody else who was to seal or open the store's key did not.
+    #[error("unlocker {unlocker:?}: the store's key can't be {doing} by {provider}")]
+    External {
+        /// The unlocker's name.
+        unlocker: String,
+        /// Who was asked.
+        provider: &'static str,
+        /// What was asked: `sealed` or `opened`.
+        doing: &'static str,
+        /// What was answered.
+        #[source]
+        cause: Box<BackendError>,
+    },
     /// A key file that is too short to be a key.
     #[error("a key file has {found} bytes, expected at least 32")]
     ShortKeyFile {
@@ -291,7 +304,7 @@ pub enum StoreError {
 
 fn wrong_key(unlockers: usize) -> String {
     match unlockers {
-        0 => "the store has no unlocker of this kind: passphrase or key file?".into(),
+        0 => "the store has no unlocker of this kind: passphrase, key file or external key?".into(),
         1 => "wrong passphrase or key: it doesn't open the store".into(),
         more => format!("wrong passphrase or key: it opens none of the store's {more} unlockers"),
     }
@@ -321,6 +334,14 @@ impl From<StoreError> for BackendError {
             | StoreError::UnlockerExists(_)
             | StoreError::Conflict(_) => Self::AlreadyExists,
             StoreError::WrongKey { .. } => Self::WrongSecret,
+            StoreError::External { cause, .. } => match &**cause {
+                Self::NotFound(_) => Self::NotFound,
+                Self::Denied(_) => Self::Denied,
+                Self::WrongSecret(_) => Self::WrongSecret,
+                Self::Corrupt(_) => Self::Corrupt,
+                cause if cause.is_retryable() => Self::Unavailable,
+                _ => Self::Misconfigured,
+            },
             StoreError::InUse { .. }
             | StoreError::SealedAnew { .. }
             | StoreError::Randomness(_)

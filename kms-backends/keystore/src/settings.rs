@@ -1,5 +1,6 @@
 //! The settings section of this backend.
 
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,19 +12,20 @@ use kms_secrets::{
     DecodedSecret, Encoding, PassphraseError, PassphraseSource, SecretSource, SourceError,
 };
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::backend::Keystore;
 use crate::format::unlocker::UnlockSecret;
 use crate::store::Store;
 
-/// Settings of this backend.
+/// Settings of this backend. `U` says what may open the store.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct KeystoreSettings {
+pub struct KeystoreSettings<U = UnlockSource> {
     /// The store's file. A relative path is taken from the folder of the settings.
     pub path: PathBuf,
     /// What opens it.
-    pub unlock: UnlockSource,
+    pub unlock: U,
     /// Whether a store that doesn't exist is made. If not, it is an error: a disk that isn't mounted
     /// must not silently give a node new keys.
     #[serde(default)]
@@ -43,8 +45,21 @@ pub enum UnlockSource {
     KeyFile(PathBuf),
 }
 
+/// Settings that say what opens a store.
 #[async_trait]
-impl BackendSettings for KeystoreSettings {
+pub trait UnlockSettings: DeserializeOwned + Clone + Debug + Send + Sync + 'static {
+    /// The environment variables that hold secrets.
+    fn env_names(&self) -> Vec<String>;
+
+    /// What opens the store; relative paths are taken from the context's folder.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    async fn secret(&self, context: &OpenContext) -> Result<UnlockSecret, BackendError>;
+}
+
+#[async_trait]
+impl<U: UnlockSettings> BackendSettings for KeystoreSettings<U> {
     fn capabilities(&self) -> Capabilities {
         Capabilities::software(
             SourceUse::Refused,
@@ -63,12 +78,7 @@ impl BackendSettings for KeystoreSettings {
     }
 
     fn env_names(&self) -> Vec<String> {
-        match &self.unlock {
-            UnlockSource::Passphrase(source) => {
-                source.env_name().map(str::to_owned).into_iter().collect()
-            }
-            UnlockSource::KeyFile(_) => Vec::new(),
-        }
+        self.unlock.env_names()
     }
 
     fn if_missing(&self) -> IfMissing {
@@ -76,25 +86,45 @@ impl BackendSettings for KeystoreSettings {
     }
 
     async fn open(&self, context: &OpenContext) -> Result<Arc<dyn Backend>, BackendError> {
-        let (settings, context) = (self.clone(), context.clone());
-        let opened = tokio::task::spawn_blocking(move || settings.open_store(&context)).await;
-        opened.map_err(|cause| {
-            BackendError::Unavailable(Failure::because("opening the store was cut off", cause))
-        })?
+        let secret = self.unlock.secret(context).await?;
+        let (path, create) = (context.base_dir.join(&self.path), self.create);
+        let (store, secret) = blocking(move || {
+            let store = if create && path.symlink_metadata().is_err() {
+                Store::create(&path, &secret)
+            } else {
+                Store::open(&path, &secret)
+            };
+            Ok((store, secret))
+        })
+        .await?;
+        secret.close().await;
+        Ok(Arc::new(Keystore::new(context.name.clone(), store?)))
     }
 }
 
-impl KeystoreSettings {
-    fn open_store(&self, context: &OpenContext) -> Result<Arc<dyn Backend>, BackendError> {
-        let path = context.base_dir.join(&self.path);
-        let secret = self.unlock.read(&context.base_dir)?;
-        let store = if self.create && path.symlink_metadata().is_err() {
-            Store::create(&path, &secret)
-        } else {
-            Store::open(&path, &secret)
-        };
-        Ok(Arc::new(Keystore::new(context.name.clone(), store?)))
+#[async_trait]
+impl UnlockSettings for UnlockSource {
+    fn env_names(&self) -> Vec<String> {
+        match self {
+            Self::Passphrase(source) => source.env_name().map(str::to_owned).into_iter().collect(),
+            Self::KeyFile(_) => Vec::new(),
+        }
     }
+
+    async fn secret(&self, context: &OpenContext) -> Result<UnlockSecret, BackendError> {
+        let (source, base_dir) = (self.clone(), context.base_dir.clone());
+        blocking(move || source.read(&base_dir)).await
+    }
+}
+
+/// The disk, key derivations and people are waited for, which must not happen on the node's runtime
+/// threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BackendError> + Send + 'static,
+) -> Result<T, BackendError> {
+    tokio::task::spawn_blocking(work).await.map_err(|cause| {
+        BackendError::Unavailable(Failure::because("opening the store was cut off", cause))
+    })?
 }
 
 impl UnlockSource {

@@ -260,9 +260,9 @@ fn unlockers_come_and_go() {
     let name =
         store.change_unlocker(&passphrase("correct horse"), &passphrase("battery staple")).unwrap();
     assert_eq!(name, "people");
-    store.remove_unlocker("first").unwrap();
-    assert!(matches!(store.remove_unlocker("first"), Err(StoreError::NoUnlocker(_))));
-    assert!(matches!(store.remove_unlocker("people"), Err(StoreError::LastUnlocker(_))));
+    store.remove_unlocker("first", false).unwrap();
+    assert!(matches!(store.remove_unlocker("first", false), Err(StoreError::NoUnlocker(_))));
+    assert!(matches!(store.remove_unlocker("people", false), Err(StoreError::LastUnlocker(_))));
     drop(store);
     for secret in [key_file(7), passphrase("correct horse")] {
         let wrong = Store::open(&folder.path("store"), &secret).unwrap_err();

@@ -7,13 +7,12 @@ use kms_backend::{
     Backend, BackendError, Failure, Health, IfMissing, KeyInfo, KeyPage, KeySpec, KeyState,
     OlderVersion, OpenContext, Operation, PageRequest, RegisteredKey, Signer, async_trait,
 };
-use kms_backend_remote::{Expected, HealthWatch, Remote};
+use kms_backend_remote::{Expected, HealthWatch};
 use kms_keys::{KeyId, KeyType};
 use tokio::task::JoinHandle;
 
 use crate::VaultSettings;
 use crate::health::probe;
-use crate::http::Http;
 use crate::session::Session;
 use crate::signer::VaultSigner;
 use crate::transit::{Found, Transit, Version};
@@ -33,18 +32,7 @@ impl Vault {
         settings: &VaultSettings,
         context: &OpenContext,
     ) -> Result<Self, BackendError> {
-        let (remote, http) = {
-            let (settings, context) = (settings.clone(), context.clone());
-            let opening = tokio::task::spawn_blocking(move || {
-                let remote = Remote::open(context.name, &settings.remote, &context.base_dir)?;
-                Ok((remote, Http::new(&settings, &context.base_dir)?))
-            });
-            opening.await.map_err(|cause| {
-                BackendError::Unavailable(Failure::because("opening was cut off", cause))
-            })??
-        };
-        let base_dir = context.base_dir.clone();
-        let session = Session::open(http, remote, settings.auth.clone(), base_dir).await?;
+        let session = Session::of(settings, context).await?;
         let keeper = tokio::spawn(Arc::clone(&session).keep());
         let health = {
             let session = Arc::clone(&session);

@@ -186,6 +186,20 @@ pub(crate) fn wiped(secret: SecretBytes) -> Bytes {
     Bytes::from_owner(Owner(secret))
 }
 
+/// The parts behind each other, in a buffer that is wiped.
+pub(crate) fn joined(parts: &[&[u8]]) -> SecretBytes {
+    let len = parts.iter().map(|part| part.len()).sum();
+    let mut bytes = SecretBytes::with_capacity(len);
+    let mut rest = bytes.buffer_mut();
+    for part in parts {
+        let (here, behind) = rest.split_at_mut(part.len());
+        here.copy_from_slice(part);
+        rest = behind;
+    }
+    bytes.set_len(len);
+    bytes
+}
+
 fn retry_after(fields: &HeaderMap) -> Option<Duration> {
     let seconds = fields.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))

@@ -12,12 +12,17 @@
 //! [`VaultSettings::allow_deletion`] and takes a disabled key; afterwards the server has forgotten the
 //! name, so that whoever must notice a new key of that name pins the public key.
 //!
+//! With the feature `envelope`, a key of Transit opens a keystore ([`VaultUnlock`]), for the key types that
+//! Transit doesn't have.
+//!
 //! What is not reached: the copies of a token that the TLS and HTTP libraries make while they send it.
 
 mod address;
 mod answer;
 mod auth;
 mod backend;
+#[cfg(feature = "envelope")]
+mod envelope;
 mod health;
 mod http;
 mod login;
@@ -30,5 +35,9 @@ mod transit;
 
 pub use address::Address;
 pub use auth::{AppRoleSettings, AuthSettings, KubernetesSettings};
+#[cfg(feature = "envelope")]
+pub use envelope::VaultUnlock;
+#[cfg(feature = "envelope")]
+pub use name::KeyName;
 pub use name::MountPath;
 pub use settings::{TlsSettings, VaultSettings};

@@ -12,7 +12,7 @@ use kms_secrets::{PassphraseError, PassphraseSource, SecretBytes, Shielded, Sour
 use serde::Deserialize;
 
 use crate::answer::{read, refusal};
-use crate::http::{Http, Reply, wiped};
+use crate::http::{Http, Reply, joined, wiped};
 use crate::{AuthSettings, MountPath};
 
 /// The most bytes of a service account's token.
@@ -170,16 +170,7 @@ fn body(
         return Err(BackendError::WrongSecret(Failure::new(what)));
     }
     let before = format!("{{\"{name}\":{value},\"{secret_name}\":\"");
-    let parts = [before.as_bytes(), secret.expose(), b"\"}"];
-    let mut bytes = SecretBytes::with_capacity(parts.iter().map(|part| part.len()).sum());
-    let mut rest = bytes.buffer_mut();
-    for part in parts {
-        let (here, behind) = rest.split_at_mut(part.len());
-        here.copy_from_slice(part);
-        rest = behind;
-    }
-    bytes.set_len(before.len() + secret.len() + 2);
-    Ok(wiped(bytes))
+    Ok(wiped(joined(&[before.as_bytes(), secret.expose(), b"\"}"])))
 }
 
 fn sealed(token: &SecretBytes) -> Result<Shielded, BackendError> {

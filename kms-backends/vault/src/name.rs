@@ -72,6 +72,40 @@ impl TryFrom<String> for MountPath {
     }
 }
 
+/// The name of a key of Transit: letters, digits, `.`, `-` and `_`, the first and last no `.` or `-`.
+#[cfg(feature = "envelope")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct KeyName(String);
+
+#[cfg(feature = "envelope")]
+impl KeyName {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(feature = "envelope")]
+impl TryFrom<String> for KeyName {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        let is_word = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_';
+        let letters = name.as_bytes();
+        let ends = [letters.first(), letters.last()];
+        let good = ends.into_iter().all(|end| end.is_some_and(|letter| is_word(*letter)))
+            && letters.iter().all(|letter| is_word(*letter) || b".-".contains(letter));
+        if name.len() <= 256 && good {
+            Ok(Self(name))
+        } else {
+            Err(
+                "a key's name (not shown) is not up to 256 letters, digits, `.`, `-` and `_`, without \
+                 `.` and `-` in the first and last place",
+            )
+        }
+    }
+}
+
 impl fmt::Display for MountPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

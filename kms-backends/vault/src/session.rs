@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
-use kms_backend::{BackendError, ErrorChain, Failure};
+use kms_backend::{BackendError, ErrorChain, Failure, OpenContext};
 use kms_backend_remote::{Call, Remote};
 use kms_secrets::Shielded;
 use subtle::ConstantTimeEq;
 use tokio::sync::{Mutex as Turn, Notify};
 use tokio::time::Instant;
 
-use crate::AuthSettings;
 use crate::http::{Http, Reply};
 use crate::login::{self, Granted, Terms};
+use crate::{AuthSettings, VaultSettings};
 
 /// How long a new token is not asked for again after one that helped nobody.
 const USELESS: Duration = Duration::from_secs(30);
@@ -66,8 +66,26 @@ impl Lease {
 }
 
 impl Session {
+    /// Logs in to the server that these settings name.
+    pub(crate) async fn of(
+        settings: &VaultSettings,
+        context: &OpenContext,
+    ) -> Result<Arc<Self>, BackendError> {
+        let (remote, http) = {
+            let (settings, context) = (settings.clone(), context.clone());
+            let opening = tokio::task::spawn_blocking(move || {
+                let remote = Remote::open(context.name, &settings.remote, &context.base_dir)?;
+                Ok::<_, BackendError>((remote, Http::new(&settings, &context.base_dir)?))
+            });
+            opening.await.map_err(|cause| {
+                BackendError::Unavailable(Failure::because("opening was cut off", cause))
+            })??
+        };
+        Self::open(http, remote, settings.auth.clone(), context.base_dir.clone()).await
+    }
+
     /// Logs in.
-    pub(crate) async fn open(
+    async fn open(
         http: Http,
         remote: Remote,
         auth: AuthSettings,

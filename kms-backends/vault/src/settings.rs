@@ -12,6 +12,8 @@ use kms_keys::{KeyType, SigningScheme};
 use serde::Deserialize;
 
 use crate::backend::Vault;
+#[cfg(feature = "envelope")]
+use crate::name::KeyName;
 use crate::{Address, AuthSettings, MountPath};
 
 /// Settings of this backend: one Transit mount of one server.
@@ -47,6 +49,47 @@ pub struct TlsSettings {
     /// this machine. A relative path is taken from the folder of the settings.
     #[serde(default)]
     pub ca: Option<PathBuf>,
+}
+
+#[cfg(feature = "envelope")]
+impl VaultSettings {
+    /// A section that names one key of the mount, and the name.
+    pub(crate) fn for_one_key(fields: OneKey) -> Result<(Self, KeyName), &'static str> {
+        let OneKey { address, auth, mount, key, namespace, tls, allow_http, remote } = fields;
+        let (if_missing, allow_deletion) = (IfMissing::Fail, false);
+        let fields = Fields {
+            address,
+            auth,
+            mount,
+            namespace,
+            tls,
+            allow_http,
+            if_missing,
+            allow_deletion,
+            remote,
+        };
+        Ok((fields.try_into()?, key))
+    }
+}
+
+/// What is said of a server and one of its keys.
+#[cfg(feature = "envelope")]
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OneKey {
+    address: Address,
+    auth: AuthSettings,
+    #[serde(default = "transit")]
+    mount: MountPath,
+    key: KeyName,
+    #[serde(default)]
+    namespace: Option<MountPath>,
+    #[serde(default)]
+    tls: TlsSettings,
+    #[serde(default)]
+    allow_http: bool,
+    #[serde(default)]
+    remote: RemoteSettings,
 }
 
 #[derive(Deserialize)]

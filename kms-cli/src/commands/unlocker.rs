@@ -134,7 +134,7 @@ impl UnlockerCommand {
 impl Change {
     fn run(self, context: &Context) -> Outcome {
         let (mut store, current) = context.writer()?;
-        if let UnlockSecret::KeyFile(_) = current {
+        if !matches!(current, UnlockSecret::Passphrase(_)) {
             return Err(Failure::usage(
                 "a key file opened the store, and stays as it is: kms unlocker add adds a \
                  passphrase",
@@ -171,7 +171,7 @@ impl Remove {
         let (mut store, _) = context.writer()?;
         let name = &self.name;
         context.confirm.ask(&format!("Unlocker {name} opens the store no longer afterwards."))?;
-        store.remove_unlocker(name)?;
+        store.remove_unlocker(name, false)?;
         let text = format!(
             "removed unlocker {name}; whoever could use it may have kept the store's key, which kms \
              rekey revokes"

@@ -63,19 +63,23 @@ impl Header {
 
     /// Which unlocker `secret` opens, and the store key.
     pub(crate) fn find(&self, secret: &UnlockSecret) -> Result<(usize, StoreKey), StoreError> {
-        let mut tried = 0;
+        let (mut tried, mut failed) = (0, None);
         for (at, unlocker) in self.unlockers.iter().enumerate() {
             if let UnlockerKind::Passphrase(kdf) = &unlocker.kind {
                 kdf.check()?;
             }
             if unlocker.kind.takes(secret) {
                 tried += 1;
-                if let Some(store_key) = unlocker.open(secret, &self.store)? {
-                    return Ok((at, store_key));
+                match unlocker.open(secret, &self.store) {
+                    Ok(Some(store_key)) => return Ok((at, store_key)),
+                    Ok(None) => {}
+                    // Another one may open all the same.
+                    Err(error @ StoreError::External { .. }) => failed = failed.or(Some(error)),
+                    Err(error) => return Err(error),
                 }
             }
         }
-        Err(StoreError::WrongKey { unlockers: tried })
+        Err(failed.unwrap_or(StoreError::WrongKey { unlockers: tried }))
     }
 
     /// The hidden part for a store with these records.
@@ -113,7 +117,7 @@ mod tests {
         UnlockSecret::KeyFile(SecretBytes::from_slice(&[byte; 32]))
     }
 
-    /// A header with an unlocker of a kind that this version can't use, between two that it can.
+    /// A header with an unlocker of a provider that nobody is told of, between two others.
     fn with_external() -> (Header, StoreKey) {
         let store_key = random_key().unwrap();
         let mut header = Header::fresh().unwrap();
@@ -135,7 +139,7 @@ mod tests {
         let (at, found) = read.find(&key_file(2)).unwrap();
         assert_eq!((at, found.expose()), (2, store_key.expose()));
         assert!(matches!(read.find(&key_file(3)), Err(StoreError::WrongKey { unlockers: 2 })));
-        assert!(!read.unlockers[1].kind.is_usable());
+        assert!(!read.unlockers[1].kind.is_local());
     }
 
     #[test]

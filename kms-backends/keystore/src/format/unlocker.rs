@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use hkdf::Hkdf;
+use kms_backend::BackendError;
 use kms_secrets::{SecretArray, SecretBytes, on_wiped_stack};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -12,6 +13,7 @@ use super::kdf::Kdf;
 use super::seal::{self, StoreKey};
 use crate::clock::now;
 use crate::error::StoreError;
+use crate::external::External;
 
 /// One way to the store key, as the header has it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -38,8 +40,8 @@ pub enum UnlockerKind {
     Passphrase(Kdf),
     /// The content of a file: at least 32 bytes that nobody can guess.
     KeyFile {},
-    /// Somebody else who opens what is sealed, such as an HSM or a cloud service. This version keeps
-    /// and lists such unlockers; it can't use them.
+    /// Somebody else who opens what is sealed, such as an HSM or a cloud service. Unlockers of
+    /// providers that nobody is told of are kept and listed.
     External {
         /// Who it is.
         provider: String,
@@ -55,6 +57,18 @@ pub enum UnlockSecret {
     Passphrase(SecretBytes),
     /// The content of a key file, at least 32 bytes.
     KeyFile(SecretBytes),
+    /// Somebody else, who is asked for each unlocker that is made or opened. What works on a store with
+    /// it must not be called on a thread of an asynchronous runtime.
+    External(External),
+}
+
+impl UnlockSecret {
+    /// Says good-bye to whoever else is asked. To be called when no store is opened with this any more.
+    pub async fn close(&self) {
+        if let Self::External(external) = self {
+            external.unlocker().close().await;
+        }
+    }
 }
 
 impl Unlocker {
@@ -75,9 +89,18 @@ impl Unlocker {
             }
             UnlockSecret::Passphrase(_) => UnlockerKind::Passphrase(Kdf::fresh()?),
             UnlockSecret::KeyFile(_) => UnlockerKind::KeyFile {},
+            UnlockSecret::External(external) => UnlockerKind::External {
+                provider: external.unlocker().provider().to_owned(),
+                parameters: external.unlocker().parameters(),
+            },
         };
         let added = now();
         let bound = bound(name, &kind, added, store)?;
+        if let UnlockSecret::External(external) = secret {
+            let sealed = external.seal(store_key, &bound);
+            let sealed = sealed.map_err(|cause| failed(external, name, "sealed", cause))?;
+            return Ok(Self { name: name.to_owned(), kind, added, sealed });
+        }
         let sealed = on_wiped_stack(|| {
             let wrapping = kind.wrapping_key(secret, store)?;
             let wrapping = wrapping.ok_or(StoreError::Bug("the kind is made from the secret"))?;
@@ -93,6 +116,13 @@ impl Unlocker {
         store: &[u8; 16],
     ) -> Result<Option<StoreKey>, StoreError> {
         let bound = bound(&self.name, &self.kind, self.added, store)?;
+        if let UnlockSecret::External(external) = secret {
+            if !self.kind.takes(secret) {
+                return Ok(None);
+            }
+            let opened = external.open(&self.sealed, &bound);
+            return opened.map(Some).map_err(|cause| failed(external, &self.name, "opened", cause));
+        }
         on_wiped_stack(|| {
             let Some(wrapping) = self.kind.wrapping_key(secret, store)? else {
                 return Ok(None);
@@ -104,18 +134,21 @@ impl Unlocker {
 }
 
 impl UnlockerKind {
-    /// Whether this version can open it, given what it takes.
-    pub(crate) fn is_usable(&self) -> bool {
+    /// Whether it opens with what somebody has or knows, and nobody else's help.
+    pub(crate) fn is_local(&self) -> bool {
         !matches!(self, Self::External { .. })
     }
 
     /// Whether `secret` is of the kind that it takes.
     pub(crate) fn takes(&self, secret: &UnlockSecret) -> bool {
-        matches!(
-            (self, secret),
+        match (self, secret) {
             (Self::Passphrase(_), UnlockSecret::Passphrase(_))
-                | (Self::KeyFile {}, UnlockSecret::KeyFile(_))
-        )
+            | (Self::KeyFile {}, UnlockSecret::KeyFile(_)) => true,
+            (Self::External { provider, parameters }, UnlockSecret::External(external)) => {
+                external.is(provider, parameters)
+            }
+            _ => false,
+        }
     }
 
     /// `None` if this kind takes another secret.
@@ -138,6 +171,16 @@ impl UnlockerKind {
             _ => Ok(None),
         }
     }
+}
+
+fn failed(
+    external: &External,
+    unlocker: &str,
+    doing: &'static str,
+    cause: BackendError,
+) -> StoreError {
+    let (unlocker, provider) = (unlocker.to_owned(), external.unlocker().provider());
+    StoreError::External { unlocker, provider, doing, cause: Box::new(cause) }
 }
 
 /// What a sealed store key is bound to: everything about the unlocker that stands in clear.

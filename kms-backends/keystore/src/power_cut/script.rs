@@ -116,7 +116,7 @@ impl Step {
                 store.change_unlocker(&secret(opens), &secret(byte)).map(drop)
             }
             Self::AddUnlocker(name) => store.add_unlocker(&secret(opens), name, &secret(99)),
-            Self::RemoveUnlocker(name) => store.remove_unlocker(name),
+            Self::RemoveUnlocker(name) => store.remove_unlocker(name, false),
             Self::Rekey => store.rekey(&secret(opens)).map(drop),
         }
     }

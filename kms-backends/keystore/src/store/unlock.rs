@@ -50,19 +50,24 @@ impl Store {
     }
 
     /// Removes an unlocker. Who could open the store with it, and has kept the store key, still can:
-    /// [`Store::rekey`] ends that.
+    /// [`Store::rekey`] ends that. `external_suffices` says that none need be left but such as somebody
+    /// else opens, without whom the keys are gone then.
     ///
     /// # Errors
-    /// [`StoreError`]; [`StoreError::NoUnlocker`]; [`StoreError::LastUnlocker`] for the only one that
-    /// a passphrase or key file opens.
-    pub fn remove_unlocker(&mut self, name: &str) -> Result<(), StoreError> {
+    /// [`StoreError`]; [`StoreError::NoUnlocker`]; [`StoreError::LastUnlocker`] for the only one at all,
+    /// or the only one that a passphrase or key file opens unless that is said not to matter.
+    pub fn remove_unlocker(
+        &mut self,
+        name: &str,
+        external_suffices: bool,
+    ) -> Result<(), StoreError> {
         let mut header = self.sealing.header.clone();
         let before = header.unlockers.len();
         header.unlockers.retain(|unlocker| unlocker.name != name);
         if header.unlockers.len() == before {
             return Err(StoreError::NoUnlocker(name.into()));
         }
-        if !header.unlockers.iter().any(|unlocker| unlocker.kind.is_usable()) {
+        if !header.unlockers.iter().any(|left| external_suffices || left.kind.is_local()) {
             return Err(StoreError::LastUnlocker(name.into()));
         }
         self.change_header(header)

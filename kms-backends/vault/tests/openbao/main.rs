@@ -9,6 +9,8 @@
 
 mod access;
 mod contract;
+#[cfg(feature = "envelope")]
+mod envelope;
 mod faults;
 mod keys;
 mod login;

@@ -74,6 +74,7 @@ async fn no_token_is_in_any_log_record_or_error() {
     shown += &format!("{:?}", backend.health().await);
     backend.close().await;
     drop(backend);
+    let wrapped = wrapped(&server, &proxy, &mut shown).await;
 
     let records = std::fs::read_to_string(server.folder.path().join("audit.log")).unwrap();
     assert!(records.lines().count() >= 12, "{records}");
@@ -90,10 +91,52 @@ async fn no_token_is_in_any_log_record_or_error() {
         format!("{:?}", token.as_bytes()),
         hex,
         Base64::encode_string(&signature),
-    ] {
+    ]
+    .into_iter()
+    .chain(wrapped)
+    {
         for (place, text) in [("log", &logged), ("records", &records), ("shown", &shown)] {
             let at = text.find(&secret);
             assert!(at.is_none(), "in {place}: …{}", &text[at.unwrap().saturating_sub(200)..]);
         }
     }
+}
+
+/// Has a store's key sealed and opened, also by a server that repeats it, and gives the forms it may have.
+#[cfg(feature = "envelope")]
+async fn wrapped(server: &Server, proxy: &Proxy, shown: &mut String) -> Vec<String> {
+    use base64ct::{Base64, Encoding};
+    use kms_backend_keystore::{UnlockSecret, UnlockSettings};
+
+    server.bao.must(&["write", "-f", "transit/keys/store"]);
+    let unlock: kms_backend_vault::VaultUnlock = serde_json::from_value(json!({
+        "address": proxy.url(), "allow_http": true, "key": "store",
+        "auth": {"token": {"file": "root-token"}}, "remote": {"audit": {"file": "audit.log"}},
+    }))
+    .unwrap();
+    let secret = unlock.secret(&super::support::context(server.folder.path())).await.unwrap();
+    let UnlockSecret::External(external) = &secret else { panic!("{secret:?}") };
+    let key = kms_secrets::SecretArray::init_with(|key| key.fill(0x5a));
+    let text = Base64::encode_string(key.expose());
+    let sealed = external.unlocker().seal(&key, b"bound").await.unwrap();
+    let opened = external.unlocker().open(&sealed, b"bound").await.unwrap();
+    *shown += &format!("{unlock:?} {secret:?} {opened:?}");
+    let echo = format!(r#"{{"errors":["bad plaintext {text}"]}}"#);
+    let shapeless = format!(r#"{{"data":{{"plaintext":["{text}"]}}}}"#);
+    for (status, body) in [(400, echo.as_str()), (403, &echo), (200, &shapeless)] {
+        proxy.next_at("/encrypt/", Fault::Answer(Answer::new(status, body)), 1);
+        if let Err(error) = external.unlocker().seal(&key, b"bound").await {
+            *shown += &format!("{error} {error:?}");
+        }
+    }
+    proxy.next_at("/decrypt/", Fault::Answer(Answer::new(200, shapeless.as_str())), 1);
+    external.unlocker().open(&sealed, b"bound").await.unwrap();
+    secret.close().await;
+    let hex = "5a".repeat(32);
+    vec![text, hex, format!("{:?}", key.expose()), "Z".repeat(32)]
+}
+
+#[cfg(not(feature = "envelope"))]
+async fn wrapped(_: &Server, _: &Proxy, _: &mut String) -> Vec<String> {
+    Vec::new()
 }
