@@ -1,9 +1,9 @@
 //! Lanes: where local signing runs. Cheap keys have a lane of their own, so that they never wait
 //! behind costly ones.
 //!
-//! Each lane has threads that belong to the service, and a queue that is fair to callers. Threads of the
-//! costly lane run at a lower priority: with all of them at work, a cheap signature still gets a core
-//! at once.
+//! Each lane has threads that belong to the service, and a queue that is fair to callers. All of them
+//! run at a lower priority than the node's runtime, which has little to do for each signature, and those of
+//! the costly lane at a still lower one: with all at work, a cheap signature still gets a core at once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -310,7 +310,7 @@ impl Worker {
         if self.shared.kind.nice > 0
             && let Err(error) = rustix::process::nice(self.shared.kind.nice)
         {
-            tracing::warn!(%error, "costly signing runs at the priority of everything else");
+            tracing::warn!(%error, "signing runs at the priority of everything else");
         }
         // Logs of the whole process are met here without this; they would only be slower by it.
         let logs_nowhere = dispatcher::get_default(|log| log.is::<NoSubscriber>());

@@ -50,9 +50,9 @@ impl Default for Limits {
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Threads {
-    /// For Ed25519 and secp256k1. 1 to 1,024.
+    /// For Ed25519 and secp256k1, at a lower priority than the rest of the node. 1 to 1,024.
     pub cheap: Option<usize>,
-    /// For BLS12-381, at a lower priority. 1 to 1,024.
+    /// For BLS12-381, at a still lower priority. 1 to 1,024.
     pub costly: Option<usize>,
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn install(folder: &Path, package: &Package) -> anyhow::Result<PathBu
     if fs::read_to_string(&finished).is_ok_and(|text| text == package.requirements) {
         return Ok(environment);
     }
-    println!(
+    eprintln!(
         "installing {} from PyPI ({}) into {}",
         package.requirements.split_whitespace().next().unwrap_or(package.folder),
         package.size,
@@ -56,8 +56,10 @@ pub(crate) fn packages(environment: &Path) -> anyhow::Result<PathBuf> {
     packages.find(|path| path.is_dir()).with_context(|| format!("{} is empty", lib.display()))
 }
 
-/// Runs a command to its end, which must be a good one.
+/// Runs a command to its end, which must be a good one. Standard output is for who evaluates it: what the
+/// command says goes to standard error.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+    command.stdout(std::io::stderr());
     let status = command.status().with_context(|| format!("can't run {command:?}"))?;
     ensure!(status.success(), "{command:?} ended with {status}");
     Ok(())

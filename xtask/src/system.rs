@@ -60,7 +60,7 @@ fn module() -> Option<PathBuf> {
 }
 
 fn install(package: &str) -> anyhow::Result<()> {
-    println!("installing {package} from the system's packages");
+    eprintln!("installing {package} from the system's packages");
     anyhow::ensure!(
         is_root(),
         "{package} is missing, and only root can install it: apt-get install {package}"

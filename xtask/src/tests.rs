@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
+use anyhow::{Context, ensure};
+
 use crate::peers::Peers;
-use crate::python;
 use crate::system::is_root;
 
 /// The names of tests that mount a small file system begin so.
@@ -25,5 +26,7 @@ pub(crate) fn run(peers: &Peers, cargo: &[String]) -> anyhow::Result<()> {
     for (name, value) in peers.environment() {
         command.env(name, value);
     }
-    python::run(&mut command)
+    let status = command.status().context("can't run cargo")?;
+    ensure!(status.success(), "the tests ended with {status}");
+    Ok(())
 }
