@@ -26,7 +26,7 @@ const CHEAP_SIGNATURE: Duration = Duration::from_micros(50);
 const COSTLY_SIGNATURE: Duration = Duration::from_micros(500);
 
 /// How many cheap jobs a thread takes at once, at most. Their answers go out together ([`Deliver`]), so
-/// the first waits for the last, for half a millisecond at most.
+/// the first waits for the last: of single signatures, for half a millisecond or a little more.
 const CHEAP_BATCH: usize = 16;
 
 /// Costly jobs are taken one by one.
@@ -288,6 +288,8 @@ impl Shared {
 /// A thread of a lane. However it ends, it is counted out, and replaced unless the lane is closed.
 struct Worker {
     shared: Arc<Shared>,
+    /// Whether there is a thread: one that could not be made is not replaced at once, but by the next job.
+    started: bool,
     /// Whether it has counted itself among those at work.
     at_work: bool,
     /// Whether it ends because the lane was closed.
@@ -297,7 +299,7 @@ struct Worker {
 impl Worker {
     /// Starts a thread that has been counted among [`State::threads`].
     fn start(shared: Arc<Shared>) {
-        let worker = Self { shared, at_work: false, done: false };
+        let worker = Self { shared, started: false, at_work: false, done: false };
         let name = format!("kms-{}", worker.shared.kind.name);
         let started = thread::Builder::new().name(name).spawn(move || worker.run());
         if let Err(error) = started {
@@ -307,6 +309,7 @@ impl Worker {
     }
 
     fn run(mut self) {
+        self.started = true;
         if self.shared.kind.nice > 0
             && let Err(error) = rustix::process::nice(self.shared.kind.nice)
         {
@@ -388,7 +391,7 @@ impl Drop for Worker {
         self.rest(&mut state);
         state.threads -= 1;
         // A job that came in while this thread died has nobody else to wake.
-        let replace = thread::panicking() && !self.done && !shared.is_closed();
+        let replace = self.started && thread::panicking() && !self.done && !shared.is_closed();
         state.threads += usize::from(replace);
         drop(state);
         if replace {

@@ -103,7 +103,10 @@ impl RemoteTasks {
             ticket.reply.done(begun, Duration::ZERO);
             let now = Instant::now();
             match &answer {
-                Err(KmsError::AnswerLost | KmsError::Stopped) => place.breaker.given_up(now),
+                // A panic is no answer of whoever is asked either.
+                Err(KmsError::AnswerLost | KmsError::Stopped | KmsError::Internal) => {
+                    place.breaker.given_up(now);
+                }
                 // A caller in a hurry says nothing about the backend.
                 Err(KmsError::DeadlineExceeded) if now - begun < SLOW => {
                     place.breaker.given_up(now);

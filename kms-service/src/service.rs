@@ -153,7 +153,11 @@ async fn step_back() {
 /// It does so no more often than a turn is long, and a turn ends with its budget.
 async fn end_turn() -> Infallible {
     std::future::poll_fn(|context| {
-        while coop::has_budget_remaining() {
+        // No budget is larger; and outside of a turn there is none, which would never be spent.
+        for _ in 0..=u8::MAX {
+            if !coop::has_budget_remaining() {
+                break;
+            }
             let _ = pin!(coop::consume_budget()).poll(context);
         }
         Poll::Pending
