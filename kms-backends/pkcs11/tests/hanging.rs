@@ -1,7 +1,7 @@
 //! A module that hangs: its threads are left behind, and nothing waits for them.
 //!
-//! The module finds what it needs in the environment, so each scene is a process of its own: this test
-//! program, started again with one test.
+//! The module finds what it needs in the environment, so the scene is a process of its own: this test
+//! program, started again.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,12 +27,17 @@ use tempfile::TempDir;
 
 const FILE: &str = "HANG_WHILE";
 
-#[test]
+/// Started again by itself, it is the scene.
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SoftHSM2: cargo xtask test sets it up"]
-fn threads_that_hang_are_left_behind_and_the_process_ends() {
+async fn threads_that_hang_are_left_behind_and_the_process_ends() {
+    if let Some(file) = std::env::var_os(FILE) {
+        return hang_while(file.into()).await;
+    }
     let folder = TempDir::new().unwrap();
     let mut scene = Command::new(std::env::current_exe().unwrap());
-    scene.args(["--exact", "the_scene", "--ignored", "--nocapture"]);
+    let name = "threads_that_hang_are_left_behind_and_the_process_ends";
+    scene.args(["--exact", name, "--ignored", "--nocapture"]);
     scene.env(FILE, folder.path().join("hang")).env("HANGING_MODULE", SoftHsm::module());
     let begun = Instant::now();
     let output = scene.stdin(Stdio::null()).output().unwrap();
@@ -43,13 +48,8 @@ fn threads_that_hang_are_left_behind_and_the_process_ends() {
     assert!(begun.elapsed() < Duration::from_secs(60), "{said}{log}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "the test above starts it in a process of its own"]
-async fn the_scene() {
-    let Some(file) = std::env::var_os(FILE).map(PathBuf::from) else {
-        // Run with all others: that test does it.
-        return;
-    };
+/// The module hangs while `file` exists.
+async fn hang_while(file: PathBuf) {
     let (folder, token) = (TempDir::new().unwrap(), SoftHsm::start());
     let pin = folder.path().join("pin");
     fs::write(&pin, SoftHsm::PIN).unwrap();

@@ -12,7 +12,7 @@ use crate::spread::{Spread, percentile};
 /// Who ask the hung backend.
 const CALLERS: usize = 64;
 
-/// Between an answer from there – the deadline's or the breaker's – and the next request.
+/// Between the end of a request there, by its deadline, and the next one.
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub fn measure(scene: &Scene, effort: Effort, ratios: &mut Ratios) {

@@ -1,6 +1,8 @@
 //! Signatures per second of plain calls, a serial actor and the service, and the processor time that
 //! each signature takes.
 
+use std::time::Instant;
+
 use kms_keys::KeyType;
 
 use crate::load::{plain_rate, rate};
@@ -35,13 +37,14 @@ pub fn measure(scene: &Scene, effort: Effort, ratios: &mut Ratios) {
 
 fn window(scene: &Scene, effort: Effort, key_type: KeyType, callers: usize, way: usize) -> Window {
     let Scene { runtime, node, serial, cores, .. } = scene;
-    let (length, before) = (effort.length, cpu_micros());
+    let (length, before, begin) = (effort.length, cpu_micros(), Instant::now());
     let rate = match WAYS[way] {
         "plain" => plain_rate(scene.key(key_type), callers.min(*cores), length),
         "serial" => runtime.block_on(rate(callers, length, || serial.client(key_type))),
         _ => runtime.block_on(rate(callers, length, || node.client(key_type))),
     };
-    let made = rate * length.as_secs_f64();
+    // The last signatures end after the window.
+    let made = rate * begin.elapsed().as_secs_f64();
     Window { rate, cpu_micros: (cpu_micros() - before) / made }
 }
 
