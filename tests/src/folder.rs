@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use node_example::settings::NodeSettings;
 use tempfile::TempDir;
@@ -36,6 +36,12 @@ const FILES: [&str; 7] = [
     "attester-3",
 ];
 
+/// Writes a file that only its owner may read, as secrets must be.
+pub fn write_secret(path: &Path, content: impl AsRef<[u8]>) {
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
 /// A folder with a secret for each key of [`SETTINGS`]; removed when dropped.
 pub struct Folder(TempDir);
 
@@ -48,8 +54,7 @@ impl Folder {
             let secret = [index, seed].repeat(16);
             let hex: String = secret.iter().map(|byte: &u8| format!("{byte:02x}")).collect();
             let path = folder.path(file);
-            fs::write(&path, hex).unwrap();
-            fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+            write_secret(&path, hex);
         }
         folder
     }

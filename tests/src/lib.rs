@@ -15,7 +15,7 @@ mod small_disk;
 pub mod store_secrets;
 mod stores;
 
-pub use folder::{Folder, SETTINGS};
+pub use folder::{Folder, SETTINGS, write_secret};
 pub use node::{id, kms_of, message, slots, start, start_kms, stop_kms, verify};
 pub use small_disk::SmallDisk;
 pub use stores::{key_file, open_store, proved};

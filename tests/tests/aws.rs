@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails in a test fails the test")]
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use kms_backend::{HealthLevel, KeyState};
 use kms_keys::SigningScheme;
 use kms_peers::Ministack;
 use kms_service::KmsError;
-use kms_tests::{id, kms_of, message, slots, start_kms, stop_kms, verify};
+use kms_tests::{id, kms_of, message, slots, start_kms, stop_kms, verify, write_secret};
 use node_example::identity::Identity;
 use node_example::running::RunningNode;
 use node_example::settings::NodeSettings;
@@ -39,20 +37,14 @@ proposer: { key: proposer/main, slot: 50ms }
 attesters: { keys: [attester/0, attester/1, attester/2, attester/3] }
 ";
 
-fn write(folder: &TempDir, name: &str, text: &str) {
-    let path = folder.path().join(name);
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs ministack: cargo xtask test sets it up"]
 async fn a_node_proposes_with_a_key_that_it_never_has() {
     let aws = Ministack::start().await;
     let folder = TempDir::new().unwrap();
-    write(&folder, "phrase", "a passphrase");
+    write_secret(&folder.path().join("phrase"), "a passphrase");
     let credentials = "[default]\naws_access_key_id = AKIA\naws_secret_access_key = secret\n";
-    write(&folder, "credentials", credentials);
+    write_secret(&folder.path().join("credentials"), credentials);
     let text = SETTINGS.replace("ADDRESS", &aws.url());
     let settings = NodeSettings::from_yaml(&text, "settings", folder.path()).unwrap();
     let mut node = RunningNode::start(settings).await.unwrap();

@@ -2,11 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails in a test fails the test")]
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-
 use kms_peers::Bao;
-use kms_tests::{id, kms_of, message, slots, verify};
+use kms_tests::{id, kms_of, message, slots, verify, write_secret};
 use node_example::identity::Identity;
 use node_example::refusal::{ExitCode, Refusal};
 use node_example::running::RunningNode;
@@ -52,9 +49,7 @@ async fn a_node_starts_by_itself_for_as_long_as_it_may() {
     bao.must(&["write", "-f", "transit/keys/node"]);
     bao.policy("node", MAY);
     let folder = TempDir::new().unwrap();
-    let token = folder.path().join("token");
-    fs::write(&token, bao.token(&["node"], "1h")).unwrap();
-    fs::set_permissions(token, Permissions::from_mode(0o600)).unwrap();
+    write_secret(&folder.path().join("token"), bao.token(&["node"], "1h"));
 
     let mut node = start(&folder, &bao).await.unwrap();
     let attester = id("attester/0");

@@ -2,14 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails in a test fails the test")]
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-
 use kms_backend::{HealthLevel, KeyState};
 use kms_keys::SigningScheme;
 use kms_peers::Bao;
 use kms_service::KmsError;
-use kms_tests::{id, kms_of, message, slots, start_kms, stop_kms, verify};
+use kms_tests::{id, kms_of, message, slots, start_kms, stop_kms, verify, write_secret};
 use node_example::identity::Identity;
 use node_example::refusal::{ExitCode, Refusal};
 use node_example::running::RunningNode;
@@ -42,9 +39,7 @@ fn settings(folder: &TempDir, address: &str, key_type: &str) -> Result<NodeSetti
 
 fn folder() -> TempDir {
     let folder = TempDir::new().unwrap();
-    let path = folder.path().join("token");
-    fs::write(&path, "root").unwrap();
-    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    write_secret(&folder.path().join("token"), "root");
     folder
 }
 

@@ -1,12 +1,9 @@
 //! A node with a key in each peer.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-
 use kms_keys::KeyId;
 use kms_peers::{Bao, SoftHsm};
 use kms_service::KmsApi;
-use kms_tests::{id, kms_of};
+use kms_tests::{id, kms_of, write_secret};
 use node_example::identity::Identity;
 use node_example::running::RunningNode;
 use node_example::settings::NodeSettings;
@@ -27,9 +24,7 @@ impl Scene {
         let (bao, token, folder) = (Bao::dev().await, SoftHsm::start(), TempDir::new().unwrap());
         bao.must(&["secrets", "enable", "transit"]);
         for (name, text) in [("token", bao.root_token()), ("pin", SoftHsm::PIN)] {
-            let path = folder.path().join(name);
-            fs::write(&path, text).unwrap();
-            fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+            write_secret(&folder.path().join(name), text);
         }
         let (url, module, label) = (bao.url(), SoftHsm::module(), token.label().to_owned());
         let settings = format!(
