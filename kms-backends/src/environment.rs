@@ -108,8 +108,10 @@ impl InjectedBackend {
         }
         let service_account = text(SERVICE_ACCOUNT)?;
         let backend = parse(&text(VALUE)?)?;
-        let token = variable(TOKEN_FILE).filter(|path| !path.is_empty());
-        let token = token.map_or_else(|| PathBuf::from(KUBERNETES_TOKEN), PathBuf::from);
+        let token = variable(TOKEN_FILE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        // What the backend shows when it logs in, where its section says so.
+        let token = backend.token_file().map(Path::to_owned).or(token);
+        let token = token.unwrap_or_else(|| PathBuf::from(KUBERNETES_TOKEN));
         Ok(Some(Self { backend, service_account, token }))
     }
 
@@ -143,12 +145,18 @@ fn parse(fragment: &str) -> Result<AnyBackend, EnvironmentError> {
         .map_err(|error| EnvironmentError::Section(without_values(error.message(), &value)))
 }
 
-/// The same with `_` for `-` in all names.
+/// Tables whose names are the operator's: ids of keys, and tags.
+const NAMED_BY_OPERATORS: [&str; 2] = ["keys", "tags"];
+
+/// The same with `_` for `-` in all names of settings.
 fn with_underscores(value: toml::Value) -> toml::Value {
     match value {
         toml::Value::Table(table) => table
             .into_iter()
-            .map(|(name, value)| (name.replace('-', "_"), with_underscores(value)))
+            .map(|(name, value)| {
+                let theirs = NAMED_BY_OPERATORS.contains(&name.as_str());
+                (name.replace('-', "_"), if theirs { value } else { with_underscores(value) })
+            })
             .collect::<toml::Table>()
             .into(),
         toml::Value::Array(items) => {
@@ -169,6 +177,8 @@ fn without_values(message: &str, value: &toml::Value) -> String {
             .iter()
             .filter(|(name, _)| *name != "type")
             .fold(message.to_owned(), |message, (_, value)| without_values(&message, value)),
+        toml::Value::Integer(number) => message.replace(&number.to_string(), "…"),
+        toml::Value::Float(number) => message.replace(&number.to_string(), "…"),
         _ => message.to_owned(),
     }
 }
@@ -296,6 +306,7 @@ mod tests {
             ("{ type = \"floppy\" }", "KMS_VALUE: unknown variant `floppy`"),
             ("{ type = \"keystore\", path = \"keys\" }", "KMS_VALUE: missing field `unlock`"),
             (&format!("{{ type = \"keystore\", path = 1, x = \"{secret}\" }}"), "KMS_VALUE: "),
+            ("{ type = \"keystore\", path = \"k\", unlock = 24681357 }", "KMS_VALUE: "),
             (
                 &format!("{{ type = \"keystore\", path = \"k\", unlock = \"{secret}\" }}"),
                 "KMS_VALUE: ",
@@ -305,7 +316,7 @@ mod tests {
             scene.variables.insert(VALUE, fragment.into());
             let refused = scene.refused();
             assert!(refused.starts_with(expected), "{fragment}: {refused}");
-            assert!(!refused.contains(secret), "{refused}");
+            assert!(!refused.contains(secret) && !refused.contains("24681357"), "{refused}");
         }
     }
 
@@ -316,6 +327,35 @@ mod tests {
         let refused = scene.refused();
         assert!(refused.starts_with("KMS_SERVICE_ACCOUNT is system:serviceaccount:other"));
         assert!(refused.contains(ACCOUNT), "{refused}");
+    }
+
+    #[test]
+    #[cfg(feature = "vault")]
+    fn the_token_that_the_backend_shows_is_the_one_that_is_looked_at() {
+        let mut scene = Scene::good();
+        let other = scene.token.with_file_name("other");
+        std::fs::rename(&scene.token, &other).unwrap();
+        let section = format!(
+            "{{ type = \"vault\", address = \"https://v\", \
+             auth = {{ kubernetes = {{ role = \"r\", token-file = {other:?} }} }} }}"
+        );
+        scene.variables.insert(VALUE, section.into());
+        scene.read().unwrap().unwrap().check_account().unwrap();
+        std::fs::remove_file(&other).unwrap();
+        assert!(scene.refused().contains("other"));
+    }
+
+    #[test]
+    #[cfg(feature = "aws")]
+    fn ids_and_tags_are_kept_as_they_are() {
+        let mut scene = Scene::good();
+        let section = "{ type = \"aws\", alias-prefix = \"x/\", keys = { attester-0 = \"alias/a-b\" }, \
+                       tags = { cost-center = \"7\" } }";
+        scene.variables.insert(VALUE, section.into());
+        let json = r#"{ "type": "aws", "alias_prefix": "x/", "keys": { "attester-0": "alias/a-b" },
+                        "tags": { "cost-center": "7" } }"#;
+        let read = scene.read().unwrap().unwrap().backend;
+        assert_eq!(read, serde_json::from_str(json).unwrap());
     }
 
     #[test]

@@ -15,6 +15,7 @@
 compile_error!("no backend is chosen: turn on a feature, such as `keystore`");
 
 pub mod environment;
+mod rights;
 mod settings;
 #[cfg(feature = "keystore")]
 mod unlock;
@@ -26,11 +27,12 @@ pub use kms_backend_aws::{AwsSettings, CredentialSource};
 #[cfg(feature = "keystore")]
 pub use kms_backend_keystore::{KeystoreSettings, UnlockSource};
 #[cfg(feature = "pkcs11")]
-pub use kms_backend_pkcs11::{Pkcs11Settings, TokenName};
+pub use kms_backend_pkcs11::{KeyObject, Pkcs11Settings, TokenName};
 #[cfg(feature = "preload")]
 pub use kms_backend_preload::PreloadSettings;
 #[cfg(feature = "vault")]
 pub use kms_backend_vault::VaultSettings;
+pub use rights::Step;
 pub use settings::AnyBackend;
 #[cfg(feature = "keystore")]
 pub use unlock::AnyUnlock;

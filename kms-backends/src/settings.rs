@@ -30,6 +30,46 @@ pub enum AnyBackend {
     Vault(Box<kms_backend_vault::VaultSettings>),
 }
 
+impl AnyBackend {
+    /// The file of the token of a service account that it logs in with, where its section names one.
+    pub(crate) fn token_file(&self) -> Option<&std::path::Path> {
+        match self {
+            #[cfg(feature = "aws")]
+            Self::Aws(settings) => match settings.credentials.as_ref()? {
+                kms_backend_aws::CredentialSource::WebIdentity { token_file, .. } => {
+                    Some(token_file)
+                }
+                _ => None,
+            },
+            #[cfg(feature = "vault")]
+            Self::Vault(settings) => match &settings.auth {
+                kms_backend_vault::AuthSettings::Kubernetes(pod) => Some(&pod.token_file),
+                _ => None,
+            },
+            #[allow(unreachable_patterns, reason = "not with every choice of features")]
+            _ => None,
+        }
+    }
+}
+
+impl AnyBackend {
+    /// Whether the settings say which key there this one is. Such a key is found or missing, and never made.
+    #[must_use]
+    pub fn has_named(&self, id: &kms_keys::KeyId) -> bool {
+        match self {
+            #[cfg(feature = "aws")]
+            Self::Aws(settings) => settings.keys.contains_key(id),
+            #[cfg(feature = "pkcs11")]
+            Self::Pkcs11(settings) => settings.keys.contains_key(id),
+            #[allow(unreachable_patterns, reason = "not with every choice of features")]
+            _ => {
+                let _ = id;
+                false
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl BackendSettings for AnyBackend {
     fn capabilities(&self) -> Capabilities {

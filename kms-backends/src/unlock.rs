@@ -16,9 +16,27 @@ pub enum AnyUnlock {
     Passphrase(PassphraseSource),
     /// A key file: at least 32 bytes that nobody can guess, used as they are.
     KeyFile(PathBuf),
+    /// A key of AWS KMS.
+    #[cfg(feature = "aws")]
+    Aws(Box<kms_backend_aws::AwsUnlock>),
+    /// An AES key in a PKCS#11 token.
+    #[cfg(feature = "pkcs11")]
+    Pkcs11(Box<kms_backend_pkcs11::Pkcs11Unlock>),
     /// A key of the Transit engine of HashiCorp Vault or OpenBao.
     #[cfg(feature = "vault")]
     Vault(Box<kms_backend_vault::VaultUnlock>),
+}
+
+impl AnyUnlock {
+    /// The names, as a store's header has them, of those who can be asked: whose features are turned on.
+    pub const PROVIDERS: &[&str] = &[
+        #[cfg(feature = "aws")]
+        "aws",
+        #[cfg(feature = "pkcs11")]
+        "pkcs11",
+        #[cfg(feature = "vault")]
+        "vault",
+    ];
 }
 
 #[async_trait]
@@ -27,6 +45,10 @@ impl UnlockSettings for AnyUnlock {
         match self {
             Self::Passphrase(source) => source.env_name().map(str::to_owned).into_iter().collect(),
             Self::KeyFile(_) => Vec::new(),
+            #[cfg(feature = "aws")]
+            Self::Aws(aws) => aws.env_names(),
+            #[cfg(feature = "pkcs11")]
+            Self::Pkcs11(pkcs11) => pkcs11.env_names(),
             #[cfg(feature = "vault")]
             Self::Vault(vault) => vault.env_names(),
         }
@@ -38,6 +60,10 @@ impl UnlockSettings for AnyUnlock {
                 UnlockSource::Passphrase(source.clone()).secret(context).await
             }
             Self::KeyFile(path) => UnlockSource::KeyFile(path.clone()).secret(context).await,
+            #[cfg(feature = "aws")]
+            Self::Aws(aws) => aws.secret(context).await,
+            #[cfg(feature = "pkcs11")]
+            Self::Pkcs11(pkcs11) => pkcs11.secret(context).await,
             #[cfg(feature = "vault")]
             Self::Vault(vault) => vault.secret(context).await,
         }
@@ -57,6 +83,41 @@ mod tests {
         ] {
             let error = serde_json::from_str::<AnyUnlock>(json).unwrap_err().to_string();
             assert!(error.contains(expected), "{json}: {error}");
+        }
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn a_key_of_aws_is_read_with_its_checks() {
+        let section = r#"{"aws": {"region": "eu-north-1", "key": "alias/node"}}"#;
+        let unlock: AnyUnlock = serde_json::from_str(section).unwrap();
+        assert_eq!(unlock.env_names()[0], "AWS_ACCESS_KEY_ID");
+        for (from, to, expected) in [
+            ("alias/node", "a b", "a key's id"),
+            ("\"key\":", "\"keys\":", "unknown field `keys`"),
+            ("\"region\": \"eu-north-1\"", "\"endpoint_override\": \"http://x\"", "loopback"),
+        ] {
+            let error = serde_json::from_str::<AnyUnlock>(&section.replace(from, to));
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(expected), "{to}: {error}");
+        }
+    }
+
+    #[cfg(feature = "pkcs11")]
+    #[test]
+    fn a_key_in_a_token_is_read_with_its_checks() {
+        let section = r#"{"pkcs11": {"module": "m.so", "token": {"label": "t"}, "pin": {"env": "P"},
+            "key": "store", "if_missing": "generate"}}"#;
+        let unlock: AnyUnlock = serde_json::from_str(section).unwrap();
+        assert_eq!(unlock.env_names(), ["P"]);
+        for (from, to, expected) in [
+            ("\"store\"", "\"\"", "a key's label"),
+            ("\"key\":", "\"keys\":", "unknown field `keys`"),
+            ("{\"env\": \"P\"}", "\"2468\"", ""),
+        ] {
+            let error = serde_json::from_str::<AnyUnlock>(&section.replace(from, to));
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains("2468"), "{to}: {error}");
         }
     }
 

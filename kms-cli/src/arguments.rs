@@ -84,7 +84,7 @@ impl Arguments {
 
     /// The environment variables that hold secrets.
     pub(crate) fn env_names(&self) -> Vec<String> {
-        let own = self.global.unlock.env_name().map(str::to_owned);
+        let own = self.global.unlock.env_names();
         own.into_iter().chain(self.command.env_names()).collect()
     }
 }

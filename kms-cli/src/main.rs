@@ -5,20 +5,26 @@ mod commands;
 mod confirm;
 mod failure;
 mod open;
+mod opener;
 mod output;
 mod progress;
 mod source;
 mod view;
+mod yaml;
 
 use std::process::ExitCode;
 
-use kms_secrets::{environment, harden_process};
+use kms_secrets::{WipingAllocator, environment, harden_process};
 
 use crate::arguments::Arguments;
 use crate::confirm::Confirm;
 use crate::failure::{Failure, Outcome};
 use crate::open::Context;
 use crate::output::Output;
+
+/// Wipes also what scrypt, with which documents are decrypted, leaves in its working memory.
+#[global_allocator]
+static ALLOCATOR: WipingAllocator = WipingAllocator;
 
 fn main() -> ExitCode {
     let hardened = harden_process();

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kms_backend_keystore::{Store, StoreError, UnlockSecret, UnlockSource};
-use kms_secrets::{PassphraseSource, prompt};
+use kms_secrets::prompt;
 
 use crate::confirm::Confirm;
 use crate::failure::{Failure, Outcome};
+use crate::opener::{self, Opener};
 use crate::output::Output;
 use crate::source;
 
@@ -28,6 +29,18 @@ pub(crate) struct UnlockOptions {
     /// A key file (0600) that opens the store
     #[arg(long, global = true, value_name = "PATH", help_heading = "Store")]
     key_file: Option<PathBuf>,
+    /// A YAML file with what opens the store, written as the `unlock` section of a node's settings: for
+    /// stores that somebody else opens
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Store")]
+    unlock_settings: Option<PathBuf>,
+}
+
+/// Where what opens the store is.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Here(UnlockSource),
+    /// The settings in this file say it.
+    Settings(PathBuf),
 }
 
 /// What every command works with.
@@ -46,32 +59,38 @@ impl UnlockOptions {
         self.given().contains(&true)
     }
 
-    fn given(&self) -> [bool; 4] {
+    fn given(&self) -> [bool; 5] {
         [
             self.passphrase_file.is_some(),
             self.passphrase_env.is_some(),
             self.passphrase_command.is_some(),
             self.key_file.is_some(),
+            self.unlock_settings.is_some(),
         ]
     }
 
-    pub(crate) fn env_name(&self) -> Option<&str> {
-        self.passphrase_env.as_deref()
+    pub(crate) fn env_names(&self) -> Vec<String> {
+        let named = opener::env_names(self.unlock_settings.as_deref());
+        named.into_iter().chain(self.passphrase_env.clone()).collect()
     }
 
     /// The place that is named, if one is. Global options conflict wherever they stand on the command
     /// line, which clap doesn't see.
-    pub(crate) fn place(&self) -> Outcome<Option<UnlockSource>> {
+    pub(crate) fn place(&self) -> Outcome<Option<Place>> {
         let given = self.given();
         if given.into_iter().filter(|given| *given).count() > 1 {
             return Err(Failure::usage(
-                "--passphrase-file, --passphrase-env, --passphrase-command and --key-file exclude \
-                 each other",
+                "--passphrase-file, --passphrase-env, --passphrase-command, --key-file and \
+                 --unlock-settings exclude each other",
             ));
+        }
+        if let Some(file) = &self.unlock_settings {
+            source::check_place(file)?;
+            return Ok(Some(Place::Settings(file.clone())));
         }
         if let Some(path) = &self.key_file {
             source::check_place(path)?;
-            return Ok(Some(UnlockSource::KeyFile(path.clone())));
+            return Ok(Some(Place::Here(UnlockSource::KeyFile(path.clone()))));
         }
         let by_default = std::env::var_os("KMS_PASSPHRASE_FILE").map(PathBuf::from);
         let by_default =
@@ -79,22 +98,22 @@ impl UnlockOptions {
         let file = self.passphrase_file.as_deref().or(by_default.as_deref());
         let env = self.passphrase_env.as_deref();
         let place = source::place(file, env, self.passphrase_command.as_deref())?;
-        Ok(place.map(UnlockSource::Passphrase))
+        Ok(place.map(|place| Place::Here(UnlockSource::Passphrase(place))))
     }
 }
 
 impl Context {
     /// The store, to be read; somebody else may have it open. Blocks.
     pub(crate) fn reader(&self) -> Outcome<Store> {
-        let secret = self.secret()?;
-        Store::open_read_only(&self.path, &secret).map_err(refused)
+        let opener = self.opener()?;
+        Store::open_read_only(&self.path, &opener).map_err(refused)
     }
 
     /// The store, to be changed, with what opened it. Blocks.
-    pub(crate) fn writer(&self) -> Outcome<(Store, UnlockSecret)> {
-        let secret = self.secret()?;
-        let store = Store::open(&self.path, &secret).map_err(refused)?;
-        Ok((store, secret))
+    pub(crate) fn writer(&self) -> Outcome<(Store, Opener)> {
+        let opener = self.opener()?;
+        let store = Store::open(&self.path, &opener).map_err(refused)?;
+        Ok((store, opener))
     }
 
     /// A new store. Blocks.
@@ -103,7 +122,7 @@ impl Context {
     }
 
     /// What opens the store that is there.
-    pub(crate) fn secret(&self) -> Outcome<UnlockSecret> {
+    fn opener(&self) -> Outcome<Opener> {
         let place = self.unlock.place()?;
         // Nobody is asked for the passphrase of what isn't there.
         if !self.is_there() {
@@ -114,20 +133,20 @@ impl Context {
             None => {
                 let whose = self.whose();
                 let asked = prompt::passphrase(&format!("Passphrase of {whose}: "));
-                let asked = asked.map(UnlockSecret::Passphrase);
+                let asked = asked.map(|asked| UnlockSecret::Passphrase(asked).into());
                 asked.map_err(|error| source::unasked(error, &whose, "--passphrase-file"))
             }
         }
     }
 
     /// What is to open a store that isn't there yet.
-    pub(crate) fn new_secret(&self) -> Outcome<UnlockSecret> {
+    pub(crate) fn new_opener(&self) -> Outcome<Opener> {
         match self.unlock.place()? {
             Some(place) => read(&place),
             None => {
                 let whose = self.whose();
                 let asked = prompt::new_passphrase(&format!("New passphrase of {whose}: "));
-                let asked = asked.map(UnlockSecret::Passphrase);
+                let asked = asked.map(|asked| UnlockSecret::Passphrase(asked).into());
                 asked.map_err(|error| source::unasked(error, &whose, "--passphrase-file"))
             }
         }
@@ -144,20 +163,16 @@ impl Context {
 }
 
 /// What a key file holds.
-pub(crate) fn key_file(path: &Path) -> Outcome<UnlockSecret> {
+pub(crate) fn key_file(path: &Path) -> Outcome<Opener> {
     source::check_place(path)?;
-    read(&UnlockSource::KeyFile(path.into()))
+    Opener::here(&UnlockSource::KeyFile(path.into()), Path::new(""))
 }
 
-fn read(place: &UnlockSource) -> Outcome<UnlockSecret> {
+fn read(place: &Place) -> Outcome<Opener> {
     match place {
-        UnlockSource::Passphrase(place) => passphrase(place),
-        UnlockSource::KeyFile(_) => Ok(place.read(Path::new(""))?),
+        Place::Here(place) => Opener::here(place, Path::new("")),
+        Place::Settings(file) => Opener::of_settings(file),
     }
-}
-
-fn passphrase(place: &PassphraseSource) -> Outcome<UnlockSecret> {
-    Ok(UnlockSecret::Passphrase(place.read()?))
 }
 
 /// The store's refusals in the words of this command.
@@ -175,6 +190,10 @@ pub(crate) fn refused(error: StoreError) -> Failure {
                 path.display()
             ))
         }
+        StoreError::LastLocalUnlocker(_) => Failure::unavailable(format_args!(
+            "{error}: add another one first, or say that what others open suffices: \
+             --external-suffices"
+        )),
         _ => error.into(),
     }
 }

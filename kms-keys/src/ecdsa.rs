@@ -5,7 +5,9 @@ use std::fmt;
 use ecdsa::hazmat::sign_prehashed_rfc6979;
 use k256::ecdsa::signature::hazmat::PrehashVerifier;
 use k256::ecdsa::{RecoveryId, VerifyingKey};
-use k256::{NonZeroScalar, Secp256k1};
+use k256::elliptic_curve::ops::{Invert, MulByGeneratorVartime, Reduce};
+use k256::elliptic_curve::point::AffineCoordinates;
+use k256::{AffinePoint, FieldBytes, NonZeroScalar, ProjectivePoint, Scalar, Secp256k1};
 use sha2::{Digest, Sha256};
 
 use crate::{Secp256k1PublicKey, Secp256k1SecretKey, SignatureError, VerifyError, hex};
@@ -67,7 +69,8 @@ impl Secp256k1PublicKey {
 
     /// What is missing of a signature over a digest that was made elsewhere with this key: `r` ‖ `s`, 64
     /// bytes, with an `s` in either half. It is brought into the lower half, and the recovery id is found.
-    /// To find it is to check the signature: no other recovery leads to this key.
+    /// To find it is to check the signature: it is what is reduced away of the point that a check
+    /// computes (SEC 1, section 4.1.4).
     ///
     /// # Errors
     /// [`VerifyError`], if the bytes are no signature over `digest` by this key.
@@ -78,10 +81,23 @@ impl Secp256k1PublicKey {
     ) -> Result<EcdsaSignature, VerifyError> {
         let signature = k256::ecdsa::Signature::from_slice(bytes).map_err(|_| VerifyError)?;
         let signature = signature.normalize_s();
-        let ids = (0..4).filter_map(RecoveryId::from_byte);
-        ids.map(|id| EcdsaSignature { signature, recovery_id: Some(id) })
-            .find(|candidate| candidate.recover(digest).as_ref() == Ok(self))
-            .ok_or(VerifyError)
+        let (r, s) = signature.split_scalars();
+        let s_inverse = Invert::invert_vartime(&s);
+        let u1 = <Scalar as Reduce<FieldBytes>>::reduce(&(*digest).into()) * *s_inverse;
+        let u2 = *r * *s_inverse;
+        let key = ProjectivePoint::from(self.point().as_affine());
+        let nonce_point = ProjectivePoint::mul_by_generator_and_mul_add_vartime(&u1, &u2, &key);
+        if nonce_point == ProjectivePoint::IDENTITY {
+            return Err(VerifyError);
+        }
+        let nonce_point: AffinePoint = nonce_point.to_affine();
+        let x = nonce_point.x();
+        if <Scalar as Reduce<FieldBytes>>::reduce(&x) != *r {
+            return Err(VerifyError);
+        }
+        let reduced = x != r.to_bytes();
+        let recovery_id = RecoveryId::new(nonce_point.y_is_odd().into(), reduced);
+        Ok(EcdsaSignature { signature, recovery_id: Some(recovery_id) })
     }
 }
 
@@ -220,6 +236,28 @@ mod tests {
                 assert!(key.public_key().complete_signature(&[message; 32], bytes).is_err());
                 assert!(key.public_key().complete_signature(&digest, &bytes[1..]).is_err());
             }
+        }
+    }
+
+    /// Nobody meets such a signature by chance: its nonce point has an x between the group order and the
+    /// field's. It is built backwards, from the point to the key.
+    #[test]
+    fn a_signature_whose_x_was_reduced_is_completed_too() {
+        let mut r = [0; 32];
+        let found = (1..=u8::MAX).filter_map(|low| {
+            r[31] = low;
+            let bytes = [r, [7; 32]].concat();
+            let signature = EcdsaSignature::from_bytes(&bytes).unwrap();
+            [2, 3].map(|id| signature.with_recovery_id(id).unwrap()).into_iter().find_map(
+                |signed| signed.recover(&[9; 32]).ok().map(|key| (signed, key, bytes.clone())),
+            )
+        });
+        let found: Vec<_> = found.collect();
+        assert!(found.len() > 20);
+        for (signature, key, bytes) in found {
+            assert_eq!(key.complete_signature(&[9; 32], &bytes), Ok(signature));
+            assert_eq!(key.verify_digest(&[9; 32], &signature), Ok(()));
+            assert_eq!(key.complete_signature(&[8; 32], &bytes), Err(VerifyError));
         }
     }
 

@@ -49,14 +49,17 @@ impl Ed25519SecretKey {
         on_wiped_stack(|| Self::compute(seed))
     }
 
+    /// What touches the secret is on a wiped stack of its own, so that nothing of it can be in the unused
+    /// bytes of what is returned.
     fn compute(seed: SecretArray<32>) -> Result<Self, KeyError> {
-        let expanded = expand(seed.expose());
-        let point = VerifyingKey::from(&*expanded);
+        let expanded = on_wiped_stack(|| expand(seed.expose()));
+        let point = on_wiped_stack(|| VerifyingKey::from(&*expanded));
         // Read back from its bytes, so that the test below covers the key that others will see.
         let public_key =
             Ed25519PublicKey::from_bytes(point.as_bytes()).map_err(|_| KeyError::SelfTestFailed)?;
         let key = Self { seed, expanded, public_key };
-        key.public_key.verify(b"", &key.sign(b"")).map_err(|_| KeyError::SelfTestFailed)?;
+        let signature = on_wiped_stack(|| key.sign(b""));
+        key.public_key.verify(b"", &signature).map_err(|_| KeyError::SelfTestFailed)?;
         Ok(key)
     }
 

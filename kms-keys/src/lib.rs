@@ -29,13 +29,15 @@
 //! # What is not protected
 //!
 //! Our own buffers are wiped, and secrets live in heap memory that is wiped when they are dropped; the
-//! stack that making a key used is wiped too. The libraries underneath keep scalars and nonces on the
-//! stack while they sign; they work in constant time, but what they leave there lies there until it is
-//! overwritten. So whoever signs with keys that stay keeps them as [`SecretKey::at_rest`] gives them,
-//! shielded, and signs with a [`RestingKey`] inside `kms_secrets::Shielded::open`, which wipes the stack.
-//! The libraries of BIP-39, scrypt (which leaves its working memory behind) and Unicode leave theirs. A mnemonic's words are looked up in a list, which takes a time that depends on
-//! them. Against faults of the machine there are self-tests of new keys and
-//! of BIP-340 signatures, no more.
+//! stack that making, deriving, encrypting or decrypting a key used is wiped too. The libraries underneath
+//! keep scalars and nonces on the stack while they sign; they work in constant time, but what they leave
+//! there lies there until it is overwritten. So whoever signs with keys that stay keeps them as
+//! [`SecretKey::at_rest`] gives them, shielded, and signs with a [`RestingKey`] inside
+//! `kms_secrets::Shielded::open`, which wipes the stack. scrypt gives its working memory back to the heap
+//! as it is: neither passphrase nor key, but with it passphrases are guessed as cheaply as if scrypt had cost
+//! nothing. A program with `kms_secrets::WipingAllocator` has it wiped. A mnemonic's words are looked up in a
+//! list, which takes a time that depends on them. Against faults of the machine there are self-tests of new
+//! keys and of BIP-340 signatures, no more.
 
 mod bip340;
 mod bls12_381;

@@ -1,6 +1,6 @@
 //! From a password to a key, at a cost that whoever wrote the document chose and that is bounded here.
 
-use kms_secrets::SecretArray;
+use kms_secrets::{SecretArray, on_wiped_stack};
 use pbkdf2::pbkdf2_hmac;
 use sha2::Sha256;
 
@@ -81,12 +81,14 @@ impl PasswordKdf {
         salt: &[u8],
     ) -> Result<SecretArray<N>, CostRefused> {
         SecretArray::try_init_with(|key| {
-            match self {
-                Self::Scrypt(cost) => scrypt::scrypt(password, salt, &cost.params, key)
-                    .map_err(|_| CostRefused("a key of at least one byte"))?,
-                Self::Pbkdf2 { rounds } => pbkdf2_hmac::<Sha256>(password, salt, *rounds, key),
-            }
-            Ok(())
+            on_wiped_stack(|| match self {
+                Self::Scrypt(cost) => scrypt::scrypt(password, salt, &cost.params, key).ok(),
+                Self::Pbkdf2 { rounds } => {
+                    pbkdf2_hmac::<Sha256>(password, salt, *rounds, key);
+                    Some(())
+                }
+            })
+            .ok_or(CostRefused("a key of at least one byte"))
         })
     }
 }

@@ -5,7 +5,7 @@ use aes::{Aes128, Aes256};
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
 use cbc::{Decryptor, Encryptor};
-use kms_secrets::SecretBytes;
+use kms_secrets::{SecretBytes, on_wiped_stack};
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use pkcs8::der::asn1::OctetStringRef;
 use pkcs8::der::{self, Decode, Encode};
@@ -32,9 +32,11 @@ pub(crate) fn encrypt(document: &[u8], passphrase: &[u8]) -> Result<Vec<u8>, Key
         .map_err(refusal)?;
     let mut text = SecretBytes::with_capacity((document.len() / BLOCK + 1) * BLOCK);
     text.buffer_mut()[..document.len()].copy_from_slice(document);
-    let ciphertext = Encryptor::<Aes256>::new(key.expose().into(), (&iv).into())
-        .encrypt_padded::<Pkcs7>(text.buffer_mut(), document.len())
-        .map_err(|_| KeyError::MalformedDer)?;
+    let ciphertext = on_wiped_stack(|| {
+        let cipher = Encryptor::<Aes256>::new(key.expose().into(), (&iv).into());
+        cipher.encrypt_padded::<Pkcs7>(text.buffer_mut(), document.len()).ok()
+    });
+    let ciphertext = ciphertext.ok_or(KeyError::MalformedDer)?;
     let kdf = Kdf::Scrypt(ScryptParams {
         salt: Salt::new(salt).map_err(malformed)?,
         cost_parameter: N.into(),
@@ -91,19 +93,21 @@ pub(crate) fn decrypt(der: &[u8], passphrase: &[u8]) -> Result<SecretBytes, KeyE
     let len = match parameters.encryption {
         EncryptionScheme::Aes128Cbc { iv } => {
             let key = kdf.derive::<16>(passphrase, salt.as_bytes()).map_err(refusal)?;
-            Decryptor::<Aes128>::new(key.expose().into(), (&iv).into())
-                .decrypt_padded::<Pkcs7>(buffer)
-                .map(<[u8]>::len)
+            on_wiped_stack(|| {
+                let cipher = Decryptor::<Aes128>::new(key.expose().into(), (&iv).into());
+                cipher.decrypt_padded::<Pkcs7>(buffer).map(<[u8]>::len).ok()
+            })
         }
         EncryptionScheme::Aes256Cbc { iv } => {
             let key = kdf.derive::<32>(passphrase, salt.as_bytes()).map_err(refusal)?;
-            Decryptor::<Aes256>::new(key.expose().into(), (&iv).into())
-                .decrypt_padded::<Pkcs7>(buffer)
-                .map(<[u8]>::len)
+            on_wiped_stack(|| {
+                let cipher = Decryptor::<Aes256>::new(key.expose().into(), (&iv).into());
+                cipher.decrypt_padded::<Pkcs7>(buffer).map(<[u8]>::len).ok()
+            })
         }
         _ => return Err(KeyError::UnsupportedEncryption),
     };
-    text.set_len(len.map_err(|_| KeyError::WrongPassphrase)?);
+    text.set_len(len.ok_or(KeyError::WrongPassphrase)?);
     Ok(text)
 }
 

@@ -1,6 +1,6 @@
 //! Private keys written as PKCS#8 documents, plain and encrypted, and read from encrypted ones.
 
-use kms_secrets::SecretBytes;
+use kms_secrets::{SecretBytes, on_wiped_stack};
 use pem_rfc7468::LineEnding;
 
 use crate::document::{ENCRYPTED_PRIVATE_KEY, Outline, PRIVATE_KEY, decode_pem, outline};
@@ -57,7 +57,7 @@ impl SecretKey {
     /// # Errors
     /// [`KeyError::NoDocumentForm`] for BLS12-381; [`KeyError::RandomnessUnavailable`].
     pub fn to_encrypted_pkcs8_pem(&self, passphrase: &[u8]) -> Result<String, KeyError> {
-        let der = pbes2::encrypt(self.to_document()?.expose(), passphrase)?;
+        let der = on_wiped_stack(|| pbes2::encrypt(self.to_document()?.expose(), passphrase))?;
         pem_rfc7468::encode_string(ENCRYPTED_PRIVATE_KEY, LineEnding::LF, &der)
             .map_err(|_| KeyError::MalformedPem)
     }
@@ -87,11 +87,13 @@ impl SecretKey {
             Outline::Private => return Err(KeyError::NotEncrypted),
             Outline::Public => return Err(KeyError::PublicKeyGiven),
         }
-        let plain = pbes2::decrypt(der.expose(), passphrase)?;
-        if outline(plain.expose()) != Ok(Outline::Private) {
-            return Err(KeyError::WrongPassphrase);
-        }
-        Self::from_pkcs8_der(key_type, plain.expose())
+        on_wiped_stack(|| {
+            let plain = pbes2::decrypt(der.expose(), passphrase)?;
+            if outline(plain.expose()) != Ok(Outline::Private) {
+                return Err(KeyError::WrongPassphrase);
+            }
+            Self::from_pkcs8_der(key_type, plain.expose())
+        })
     }
 
     /// The plain document in DER.
@@ -99,9 +101,9 @@ impl SecretKey {
         let secret = self.expose_secret();
         Ok(match self {
             // Exposed to be written down, as the caller asks.
-            Self::Ed25519(_) => concat(&[&ED25519_HEAD, secret.expose()]),
-            Self::Secp256k1(key) => concat(&[
-                &SECP256K1_HEAD,
+            Self::Ed25519(_) => SecretBytes::concat(&[&ED25519_HEAD[..], secret.expose()]),
+            Self::Secp256k1(key) => SecretBytes::concat(&[
+                &SECP256K1_HEAD[..],
                 secret.expose(),
                 &SECP256K1_MIDDLE,
                 &key.public_key().to_uncompressed_bytes(),
@@ -123,17 +125,4 @@ impl KeyType {
     pub fn of_pkcs8_pem(pem: &[u8]) -> Result<Self, KeyError> {
         plain_algorithm(decode_pem(pem, PRIVATE_KEY)?.expose())
     }
-}
-
-fn concat(parts: &[&[u8]]) -> SecretBytes {
-    let len = parts.iter().map(|part| part.len()).sum();
-    let mut document = SecretBytes::with_capacity(len);
-    let mut rest = document.buffer_mut();
-    for part in parts {
-        let (place, behind) = rest.split_at_mut(part.len());
-        place.copy_from_slice(part);
-        rest = behind;
-    }
-    document.set_len(len);
-    document
 }

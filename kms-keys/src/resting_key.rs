@@ -3,7 +3,7 @@
 use std::fmt;
 
 use blst::blst_scalar;
-use kms_secrets::SecretBytes;
+use kms_secrets::{SecretBytes, on_wiped_stack, on_wiped_stack_of};
 
 use crate::bls12_381::secret_key as bls;
 use crate::secp256k1::read_scalar;
@@ -17,6 +17,9 @@ const SECRET: usize = 32;
 
 /// Bytes of what signing with Ed25519 needs.
 const EXPANDED: usize = 64;
+
+/// Bytes of stack that are wiped after an Ed25519 signature, which uses a fraction of the others'.
+const ED25519_STACK: usize = 14 * 1024;
 
 impl SecretKey {
     /// The key as bytes to be kept shielded (at most 128): the secret, its public key and, for
@@ -77,7 +80,9 @@ impl<'a> RestingKey<'a> {
         Ok(Self { secret, expanded, public_key })
     }
 
-    /// Signs `message` as `scheme` says, like [`SecretKey::sign`].
+    /// Signs `message` as `scheme` says, like [`SecretKey::sign`], on a stack that is wiped before a
+    /// [`Signature`] is made of what comes out: those of one type don't fill it, and secrets must not lie in
+    /// what is left over.
     ///
     /// # Errors
     /// Those of [`SecretKey::sign`]; [`SignError::SelfTestFailed`] if the secret is no longer a key.
@@ -95,34 +100,43 @@ impl<'a> RestingKey<'a> {
         }
         match self.public_key {
             PublicKey::Ed25519(public_key) => {
-                let expanded = self.expanded.first_chunk().ok_or(damaged.clone())?;
-                let signature = ed25519::sign_expanded(expanded, public_key, message);
+                let signature = on_wiped_stack_of::<ED25519_STACK, _>(|| {
+                    ed25519::sign_expanded(self.expanded.first_chunk()?, public_key, message)
+                });
                 signature.map(Signature::Ed25519).ok_or(damaged)
             }
-            PublicKey::Secp256k1(public_key) => {
-                let scalar = read_scalar(self.secret).ok_or(damaged)?;
-                if scheme == S::Bip340 {
-                    return bip340::sign(&scalar, public_key, message).map(Signature::Bip340);
-                }
-                Ok(Signature::Ecdsa(match message.try_into() {
-                    Ok(digest) if scheme == S::EcdsaDigest => ecdsa::sign_digest(&scalar, digest),
-                    _ => ecdsa::sign_sha256(&scalar, message),
-                }))
+            PublicKey::Secp256k1(public_key) if scheme == S::Bip340 => {
+                let signature = on_wiped_stack(|| {
+                    let scalar = read_scalar(self.secret).ok_or(damaged)?;
+                    bip340::sign(&scalar, public_key, message)
+                });
+                signature.map(Signature::Bip340)
+            }
+            PublicKey::Secp256k1(_) => {
+                let signature = on_wiped_stack(|| {
+                    let scalar = read_scalar(self.secret)?;
+                    Some(match message.try_into() {
+                        Ok(digest) if scheme == S::EcdsaDigest => {
+                            ecdsa::sign_digest(&scalar, digest)
+                        }
+                        _ => ecdsa::sign_sha256(&scalar, message),
+                    })
+                });
+                signature.map(Signature::Ecdsa).ok_or(damaged)
             }
             PublicKey::Bls12381(public_key) => {
-                // Wipes itself when dropped.
-                let mut scalar = blst_scalar::default();
-                bls::fill(&mut scalar, self.secret);
-                let ciphersuite = match scheme {
-                    S::BlsBasic => BlsCiphersuite::Basic,
-                    S::BlsAug => BlsCiphersuite::Aug,
-                    S::BlsPop => BlsCiphersuite::Pop,
-                    _ => {
-                        let proof = bls::prove_possession(&scalar, public_key);
-                        return proof.map(Signature::Bls12381);
-                    }
-                };
-                let signature = bls::sign(&scalar, public_key, ciphersuite, message);
+                let signature = on_wiped_stack(|| {
+                    // Wipes itself when dropped.
+                    let mut scalar = blst_scalar::default();
+                    bls::fill(&mut scalar, self.secret);
+                    let ciphersuite = match scheme {
+                        S::BlsBasic => BlsCiphersuite::Basic,
+                        S::BlsAug => BlsCiphersuite::Aug,
+                        S::BlsPop => BlsCiphersuite::Pop,
+                        _ => return bls::prove_possession(&scalar, public_key),
+                    };
+                    bls::sign(&scalar, public_key, ciphersuite, message)
+                });
                 signature.map(Signature::Bls12381)
             }
         }

@@ -47,12 +47,14 @@ impl Secp256k1SecretKey {
         on_wiped_stack(|| Self::compute(bytes))
     }
 
+    /// What touches the secret is on a wiped stack of its own, so that nothing of it can be in the unused
+    /// bytes of what is returned.
     fn compute(bytes: SecretArray<32>) -> Result<Self, KeyError> {
         if bool::from(bytes.expose().ct_eq(&[0; 32])) {
             return Err(KeyError::Zero);
         }
-        let signer = SigningKey::from_slice(bytes.expose()).map_err(|_| KeyError::OutOfRange)?;
-        let signer = Box::new(signer);
+        let make = || SigningKey::from_slice(bytes.expose()).ok().map(Box::new);
+        let signer = on_wiped_stack(make).ok_or(KeyError::OutOfRange)?;
         let public_key = Secp256k1PublicKey(*signer.verifying_key());
         Ok(Self { bytes, signer, public_key })
     }

@@ -1,6 +1,7 @@
 //! Key agreement with Ed25519 keys.
 
 use curve25519_dalek::MontgomeryPoint;
+use kms_secrets::on_wiped_stack;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -49,8 +50,8 @@ impl Operator for X25519Operator {
             OperatorError::InvalidInput { expected: "an X25519 public key of 32 bytes" }
         })?;
         // Exposed because the scalar that X25519 multiplies with is a hash of the seed.
-        let scalar = scalar(key.expose());
-        let shared = Zeroizing::new(peer.mul_clamped(*scalar));
+        let multiply = || Zeroizing::new(peer.mul_clamped(*scalar(key.expose())));
+        let shared = on_wiped_stack(multiply);
         if bool::from(shared.as_bytes().ct_eq(&[0; 32])) {
             return Err(OperatorError::Refused("the public key has low order".into()));
         }

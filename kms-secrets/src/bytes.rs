@@ -33,6 +33,21 @@ impl SecretBytes {
         Self { buffer: bytes.into(), len: bytes.len() }
     }
 
+    /// Copies `parts`, one behind the other, into a secret of just that capacity. The caller wipes its own
+    /// copies.
+    #[must_use]
+    pub fn concat(parts: &[impl AsRef<[u8]>]) -> Self {
+        let mut secret = Self::with_capacity(parts.iter().map(|part| part.as_ref().len()).sum());
+        let mut rest = secret.buffer_mut();
+        for part in parts {
+            let (place, behind) = rest.split_at_mut(part.as_ref().len());
+            place.copy_from_slice(part.as_ref());
+            rest = behind;
+        }
+        secret.len = secret.buffer.len();
+        secret
+    }
+
     /// The whole buffer, used or not, to be written into; [`SecretBytes::set_len`] says afterwards
     /// how much of it counts.
     pub fn buffer_mut(&mut self) -> &mut [u8] {
@@ -96,6 +111,13 @@ mod tests {
         secret.set_len(3);
         assert_eq!(secret.expose(), &[0xab; 3]);
         assert_eq!(&secret.buffer[3..], &[0; 5]);
+    }
+
+    #[test]
+    fn parts_lie_behind_each_other() {
+        let joined = SecretBytes::concat(&[&b"ab"[..], b"", b"c"]);
+        assert_eq!((joined.expose(), joined.buffer.len()), (&b"abc"[..], 3));
+        assert!(SecretBytes::concat(&[[0_u8; 0]; 2]).is_empty());
     }
 
     #[test]

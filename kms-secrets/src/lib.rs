@@ -2,7 +2,8 @@
 //!
 //! - [`SecretBytes`] and [`SecretArray`] hold secret bytes in one allocation and wipe it.
 //! - [`Shielded`] holds one as ciphertext, under a key in a page that others find hard to read, and
-//!   [`on_wiped_stack`] overwrites the stack that a computation with it used.
+//!   [`on_wiped_stack`] overwrites the stack, and the wide registers, that a computation with it used.
+//! - [`WipingAllocator`] wipes all memory that a program gives back, also that of libraries.
 //! - [`SecretSource`] says where a secret is – a file, an environment variable – and reads it,
 //!   wiping every buffer on the way. [`PassphraseSource`] does so for a passphrase, which can also
 //!   be asked for or come from a program.
@@ -23,6 +24,7 @@
     reason = "pages, stacks and the environment are reached through pointers alone"
 )]
 
+mod allocator;
 mod arena;
 mod array;
 mod bytes;
@@ -36,6 +38,7 @@ mod passphrase;
 mod passphrase_settings;
 mod pasted;
 pub mod prompt;
+mod registers;
 pub mod secret_file;
 mod shield;
 mod source;
@@ -43,6 +46,7 @@ mod stack;
 pub mod stdin;
 mod terminal;
 
+pub use allocator::WipingAllocator;
 pub use arena::Protection;
 pub use array::SecretArray;
 pub use bytes::SecretBytes;

@@ -56,6 +56,9 @@ pub struct Shielded {
     ciphertext: Box<[u8]>,
 }
 
+/// Bytes of stack that are wiped after decrypting, which uses some 2 KiB.
+const DECRYPT_STACK: usize = 4096;
+
 /// Bytes of an authentication tag.
 const TAG: usize = 16;
 
@@ -103,14 +106,18 @@ impl Shielded {
         let begun = Instant::now();
         let opened = || OPENING.set(OPENING.get() + begun.elapsed());
         on_wiped_stack_of::<BYTES, _>(|| {
+            // Wiped by itself as well: what `work` returns may be made where this has worked.
+            let decrypt = |plain: &mut [u8]| {
+                on_wiped_stack_of::<DECRYPT_STACK, _>(|| self.decrypt(shield, plain))
+            };
             if len <= SMALL_SECRET_BYTES {
                 let mut buffer = Zeroizing::new([0; SMALL_SECRET_BYTES]);
-                self.decrypt(shield, &mut buffer[..len])?;
+                decrypt(&mut buffer[..len]).ok_or(ShieldError::Damaged)?;
                 opened();
                 Ok(work(&buffer[..len]))
             } else {
                 let mut buffer = SecretBytes::with_capacity(len);
-                self.decrypt(shield, buffer.buffer_mut())?;
+                decrypt(buffer.buffer_mut()).ok_or(ShieldError::Damaged)?;
                 buffer.set_len(len);
                 opened();
                 Ok(work(buffer.expose()))
@@ -119,14 +126,11 @@ impl Shielded {
     }
 
     /// Nothing is written unless the ciphertext is the one of then.
-    fn decrypt(&self, shield: &Shield, plain: &mut [u8]) -> Result<(), ShieldError> {
+    fn decrypt(&self, shield: &Shield, plain: &mut [u8]) -> Option<()> {
         let (text, tag) = self.ciphertext.split_at(plain.len());
-        let tag = Tag::try_from(tag).map_err(|_| ShieldError::Damaged)?;
-        let in_out = InOutBuf::new(text, plain).map_err(|_| ShieldError::Damaged)?;
-        shield
-            .cipher()
-            .decrypt_inout_detached(&expand(self.nonce), &[], in_out, &tag)
-            .map_err(|_| ShieldError::Damaged)
+        let tag = Tag::try_from(tag).ok()?;
+        let in_out = InOutBuf::new(text, plain).ok()?;
+        shield.cipher().decrypt_inout_detached(&expand(self.nonce), &[], in_out, &tag).ok()
     }
 }
 

@@ -3,13 +3,19 @@
 use std::arch::asm;
 use std::mem::MaybeUninit;
 
+use crate::registers;
+
 /// How much of the stack [`on_wiped_stack`] overwrites, in bytes: more than any signature uses, which
 /// a test of `kms-keys` measures.
 pub const WIPED_STACK_BYTES: usize = 56 * 1024;
 
-/// Calls `work` and overwrites the [`WIPED_STACK_BYTES`] of stack below this call, also if `work`
-/// panics: the curve libraries leave scalars and nonces there. What `work` returns is handed over in
-/// the caller's memory, which is not touched.
+/// Calls `work` and overwrites the [`WIPED_STACK_BYTES`] of stack below this call, and on x86-64 the
+/// vector registers, also if `work` panics: the libraries leave scalars, nonces and round keys there. What
+/// `work` returns is handed over in the caller's memory, which is not touched.
+///
+/// A value is moved with its unused bytes, those of an enum's larger variants for example, and there
+/// may be whatever lay on the stack where it was made. So let `work` return what has next to none, where
+/// it computes with secrets itself, and make other things of that outside.
 pub fn on_wiped_stack<T>(work: impl FnOnce() -> T) -> T {
     on_wiped_stack_of::<WIPED_STACK_BYTES, T>(work)
 }
@@ -48,6 +54,7 @@ struct Wipe<const BYTES: usize>;
 impl<const BYTES: usize> Drop for Wipe<BYTES> {
     fn drop(&mut self) {
         wipe::<BYTES>();
+        registers::wipe();
     }
 }
 

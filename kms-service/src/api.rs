@@ -21,6 +21,10 @@ pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
 /// beyond what a clock can count mean "no hurry" and must not be the caller's panic.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How much longer than its deadline many signatures are waited for: those that were made by then are on their
+/// way.
+const ON_ITS_WAY: Duration = Duration::from_millis(50);
+
 /// The way for a service to use keys. Cloneable; several requests may be under way at once.
 ///
 /// Every request carries a deadline that holds on this side too: a service that is stopped, stuck
@@ -99,7 +103,9 @@ impl KmsApi {
         self.ask(None, |reply| Request::KeyInfo { id, reply }).await
     }
 
-    /// The registered keys that `filter` lets through, a page at a time in the order of their ids.
+    /// The registered keys that `filter` lets through, a page at a time in the order of their ids. A page may
+    /// hold fewer than were asked for, even none, and others follow all the same ([`KeyPage::next`]): the
+    /// service looks at 256 keys for each, so that nobody waits long for it.
     ///
     /// # Errors
     /// What any request can meet.
@@ -121,7 +127,7 @@ impl KmsApi {
 
     /// Signs many messages with one key, in one request. The answers are in the order of the
     /// messages, each with its own outcome; messages that the deadline cuts off are
-    /// [`KmsError::DeadlineExceeded`].
+    /// [`KmsError::DeadlineExceeded`], for which the answer may come up to 50 ms after it.
     ///
     /// # Errors
     /// As [`KmsApi::sign`]; [`KmsError::TooLarge`] for more messages than the service's `queue`.
@@ -132,7 +138,8 @@ impl KmsApi {
         messages: Vec<Vec<u8>>,
     ) -> Result<Vec<Result<Signature, KmsError>>, KmsError> {
         let order = SignManyOrder { id: id.clone(), scheme, messages };
-        self.ask(None, |reply| Request::SignMany(order, reply)).await
+        let request = |reply| Request::SignMany(order, reply);
+        self.send(None, ON_ITS_WAY, request, KmsError::DeadlineExceeded).await
     }
 
     /// Signs `message` with each of these BLS keys under the proof-of-possession ciphersuite, and
@@ -237,18 +244,19 @@ impl KmsApi {
         deadline: Option<Duration>,
         request: impl FnOnce(Reply<T>) -> Request,
     ) -> Result<T, KmsError> {
-        self.send(deadline, request, KmsError::DeadlineExceeded).await
+        self.send(deadline, Duration::ZERO, request, KmsError::DeadlineExceeded).await
     }
 
     /// Sends what may change something: once accepted, running out of time leaves the outcome
     /// unknown.
     async fn change<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, KmsError> {
-        self.send(None, request, KmsError::AnswerLost).await
+        self.send(None, Duration::ZERO, request, KmsError::AnswerLost).await
     }
 
     async fn send<T>(
         &self,
         deadline: Option<Duration>,
+        longer: Duration,
         request: impl FnOnce(Reply<T>) -> Request,
         accepted_and_late: KmsError,
     ) -> Result<T, KmsError> {
@@ -261,7 +269,7 @@ impl KmsApi {
             request: request(reply),
         };
         let mut accepted = false;
-        let outcome = tokio::time::timeout(time, async {
+        let outcome = tokio::time::timeout(time + longer, async {
             if self.relay.send(message).await.is_err() {
                 // The node has gone. A caller that tries again and again must not keep its runtime
                 // from everything else.

@@ -10,7 +10,7 @@ use tracing::Span;
 
 use crate::KmsError;
 use crate::counters::CounterSet;
-use crate::job::{Job, Ticket, caught};
+use crate::job::{Job, Ticket, caught, weight};
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An outcome for each message of a request for many signatures.
@@ -31,21 +31,25 @@ struct Batch {
 struct Progress {
     /// Taken by whoever answers: the last part to end, or the first one that is refused.
     ticket: Option<Ticket<Outcomes>>,
-    /// When the first part has begun.
-    begun: Option<Instant>,
-    /// How long the part that took longest for it spent on opening the secret.
+    begun: bool,
+    /// How long all threads together have worked on it, and spent of that on opening the secret.
+    time: Duration,
     opening: Duration,
     /// The outcomes of each part, once it has ended.
     parts: Vec<Option<Outcomes>>,
     /// How many have not ended.
     left: usize,
+    /// The outcomes of all, once the last has ended: put together there, for answers are given on the
+    /// node's runtime.
+    all: Outcomes,
 }
 
 /// Some of the messages of a batch.
 struct Part {
     batch: Arc<Batch>,
     at: usize,
-    messages: Vec<Message>,
+    messages: std::vec::IntoIter<Message>,
+    outcomes: Outcomes,
 }
 
 /// Jobs that sign `messages` together, and answer `ticket` once; at most `parts`, of about the same size.
@@ -74,39 +78,54 @@ pub(crate) fn split(
     let parts = (0..left).map(|_| None).collect();
     let progress = Mutex::new(Progress {
         ticket: Some(ticket),
-        begun: None,
+        begun: false,
+        time: Duration::ZERO,
         opening: Duration::ZERO,
         parts,
         left,
+        all: Outcomes::new(),
     });
     let batch = Arc::new(Batch { signer: Arc::clone(signer), scheme, counters, span, progress });
     let jobs = split.into_iter().enumerate().map(|(at, messages)| -> Box<dyn Job> {
-        Box::new(Part { batch: Arc::clone(&batch), at, messages })
+        let outcomes = Vec::with_capacity(messages.len());
+        Box::new(Part { batch: Arc::clone(&batch), at, messages: messages.into_iter(), outcomes })
     });
     jobs.collect()
 }
 
 impl Job for Part {
-    fn run(&mut self, stopped: &dyn Fn() -> bool) {
+    fn weight(&self) -> usize {
+        self.messages.len()
+    }
+
+    fn is_divisible(&self) -> bool {
+        true
+    }
+
+    fn run(&mut self, number: usize, stopped: &dyn Fn() -> bool) {
         let batch = Arc::clone(&self.batch);
         let _inside = batch.span.enter();
         batch.begin();
-        let opened = opening_time();
-        let messages = std::mem::take(&mut self.messages);
-        let outcomes = messages.into_iter().map(|message| {
-            let message = message?;
-            batch.interruption(stopped).map_or(Ok(()), Err)?;
-            caught(&batch.counters, || {
-                batch.signer.sign(batch.scheme, &message).map_err(KmsError::Backend)
-            })
-        });
-        let outcomes = outcomes.collect();
-        let opening = opening_time() - opened;
+        let (begun, opened) = (Instant::now(), opening_time());
+        let mut room = number;
+        while room > 0
+            && let Some(message) = self.messages.next()
+        {
+            room = room.saturating_sub(message.as_ref().map_or(1, |message| weight(message)));
+            self.outcomes.push(batch.sign(message, stopped));
+        }
         let mut progress = batch.progress();
-        progress.opening = progress.opening.max(opening);
-        progress.left -= 1;
-        if let Some(part) = progress.parts.get_mut(self.at) {
-            *part = Some(outcomes);
+        progress.time += begun.elapsed();
+        progress.opening += opening_time() - opened;
+        if self.messages.len() == 0 {
+            progress.left -= 1;
+            if let Some(part) = progress.parts.get_mut(self.at) {
+                *part = Some(std::mem::take(&mut self.outcomes));
+            }
+            if progress.left == 0 {
+                let parts = std::mem::take(&mut progress.parts);
+                progress.all = parts.into_iter().flatten().flatten().collect();
+            }
         }
     }
 
@@ -115,12 +134,12 @@ impl Job for Part {
         if progress.left > 0 {
             return;
         }
-        let parts = std::mem::take(&mut progress.parts);
-        let (ticket, begun, opening) = (progress.ticket.take(), progress.begun, progress.opening);
+        let outcomes = std::mem::take(&mut progress.all);
+        let (ticket, time, opening) = (progress.ticket.take(), progress.time, progress.opening);
         drop(progress);
         if let Some(ticket) = ticket {
-            begun.inspect(|begun| ticket.reply.done(*begun, opening));
-            ticket.answer(Ok(parts.into_iter().flatten().flatten().collect()));
+            ticket.reply.done(time, opening);
+            ticket.answer(Ok(outcomes));
         }
     }
 
@@ -136,12 +155,10 @@ impl Batch {
     /// Drops the whole batch if nobody wants it any more before any of it was begun.
     fn begin(&self) {
         let mut progress = self.progress();
-        if progress.begun.is_some() {
+        if std::mem::replace(&mut progress.begun, true) {
             return;
         }
-        let now = Instant::now();
-        progress.begun = Some(now);
-        if let Some(Err(void)) = progress.ticket.as_ref().map(|ticket| ticket.begin(now))
+        if let Some(Err(void)) = progress.ticket.as_ref().map(|ticket| ticket.begin(Instant::now()))
             && let Some(ticket) = progress.ticket.take()
         {
             drop(progress);
@@ -150,10 +167,18 @@ impl Batch {
         }
     }
 
+    fn sign(&self, message: Message, stopped: &dyn Fn() -> bool) -> Result<Signature, KmsError> {
+        let message = message?;
+        self.interruption(stopped).map_or(Ok(()), Err)?;
+        caught(&self.counters, || {
+            self.signer.sign(self.scheme, &message).map_err(KmsError::Backend)
+        })
+    }
+
     /// Why the rest shouldn't be signed any more.
     fn interruption(&self, stopped: &dyn Fn() -> bool) -> Option<KmsError> {
         match &self.progress().ticket {
-            Some(ticket) => ticket.interruption(stopped),
+            Some(ticket) => ticket.interruption(0, stopped),
             // The caller has been answered.
             None => Some(KmsError::AnswerLost),
         }

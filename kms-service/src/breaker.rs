@@ -1,7 +1,7 @@
 //! A circuit breaker: a backend that fails again and again is left alone for a while, so that its
 //! callers learn at once what they would learn too late.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::metrics::Gauge;
@@ -13,18 +13,31 @@ const FAILURES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// A backend that answers nothing for so long fails, however little patience each of its callers has.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// A caller that waited less than this says nothing about the backend.
+const HURRY: Duration = Duration::from_millis(100);
+
 /// Stands before one backend.
 #[derive(Debug)]
 pub(crate) struct Breaker {
-    state: Mutex<State>,
+    inner: Mutex<Inner>,
     /// Where it can be seen from outside.
     seen: Gauge,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
+struct Inner {
+    state: State,
+    /// Counts the changes of state. What was admitted before the last one decides nothing any more.
+    era: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
 enum State {
-    /// Requests go through; so many in a row have failed.
-    Closed { failures: u32 },
+    /// Requests go through; so many in a row have failed, and since then none was answered.
+    Closed { failures: u32, silent_since: Option<Instant> },
     /// None goes through until then.
     Open { until: Instant, pause: Duration },
     /// One is under way to see whether the backend is back.
@@ -37,22 +50,66 @@ enum State {
 pub enum BreakerState {
     /// Requests go through.
     Closed,
-    /// One request is under way to see whether the backend is back.
+    /// The pause after a failure is over: one request is, or the next will be, under way to see whether the
+    /// backend is back.
     HalfOpen,
     /// Requests are refused for a while.
     Open,
 }
 
+/// A request that was let through. Whoever has it says at the end how it went; who drops it instead has no
+/// answer.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Pass {
+    breaker: Arc<Breaker>,
+    era: u64,
+    begun: Instant,
+    told: bool,
+}
+
+impl Pass {
+    /// The request has ended. If it was under way when the breaker changed its state, that doesn't change
+    /// it again.
+    pub(crate) fn ended(mut self, verdict: Verdict, now: Instant) {
+        self.tell(verdict, now);
+    }
+
+    fn tell(&mut self, verdict: Verdict, now: Instant) {
+        if !std::mem::replace(&mut self.told, true) {
+            self.breaker.ended(self.era, self.begun, verdict, now);
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.tell(Verdict::Unanswered, Instant::now());
+    }
+}
+
+/// How a request ended, seen from its backend; the one that says most for the backend is the greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    /// Without any answer, for as long as it was waited for.
+    Unanswered,
+    /// With a failure of the backend as such.
+    Failed,
+    /// With an answer, be it a refusal.
+    Answered,
+}
+
 impl Default for State {
     fn default() -> Self {
-        Self::Closed { failures: 0 }
+        Self::Closed { failures: 0, silent_since: None }
     }
 }
 
 impl State {
-    fn look(&self) -> BreakerState {
+    fn look(&self, now: Instant) -> BreakerState {
         match self {
             Self::Closed { .. } => BreakerState::Closed,
+            Self::Open { until, .. } if *until <= now => BreakerState::HalfOpen,
             Self::Open { .. } => BreakerState::Open,
             Self::Probing { .. } => BreakerState::HalfOpen,
         }
@@ -72,66 +129,83 @@ impl BreakerState {
 
 impl Breaker {
     /// A closed breaker that shows on `seen` what it is.
-    pub(crate) fn new(seen: Gauge) -> Self {
-        let state = State::default();
-        seen.set(state.look().number());
-        Self { state: Mutex::new(state), seen }
+    pub(crate) fn new(seen: Gauge) -> Arc<Self> {
+        let inner = Inner::default();
+        seen.set(BreakerState::Closed.number());
+        Arc::new(Self { inner: Mutex::new(inner), seen })
     }
 
-    /// Whether a request may go through; if not, how long it will be until one may. Whoever goes through
-    /// says afterwards how it went.
-    pub(crate) fn admit(&self, now: Instant) -> Result<(), Duration> {
-        let mut state = self.state();
-        match *state {
-            State::Closed { .. } => Ok(()),
+    /// Whether a request may go through; if not, how long it will be until one may.
+    pub(crate) fn admit(self: &Arc<Self>, now: Instant) -> Result<Pass, Duration> {
+        let mut inner = self.inner();
+        match inner.state {
+            State::Closed { .. } => {}
             State::Open { until, pause } if until <= now => {
-                *state = State::Probing { pause };
-                self.show(&state);
-                Ok(())
+                self.change(&mut inner, State::Probing { pause }, now);
             }
-            State::Open { until, .. } => Err(until - now),
-            State::Probing { pause } => Err(pause),
+            State::Open { until, .. } => return Err(until - now),
+            State::Probing { pause } => return Err(pause),
+        }
+        Ok(Pass { breaker: Arc::clone(self), era: inner.era, begun: now, told: false })
+    }
+
+    fn ended(&self, era: u64, begun: Instant, verdict: Verdict, now: Instant) {
+        let mut inner = self.inner();
+        if era != inner.era {
+            return;
+        }
+        match inner.state {
+            State::Closed { failures, silent_since } => {
+                let silent_since = silent_since.unwrap_or(begun);
+                let failed = match verdict {
+                    Verdict::Answered => return inner.state = State::default(),
+                    Verdict::Failed => true,
+                    Verdict::Unanswered if now - begun < HURRY => return,
+                    Verdict::Unanswered => now - silent_since >= SILENCE,
+                };
+                let failures = failures + u32::from(failed);
+                if failures < FAILURES {
+                    let silent_since = Some(silent_since);
+                    inner.state = State::Closed { failures, silent_since };
+                } else {
+                    let (until, pause) = (now + FIRST_PAUSE, FIRST_PAUSE);
+                    self.change(&mut inner, State::Open { until, pause }, now);
+                }
+            }
+            State::Probing { pause } => {
+                let pause = match verdict {
+                    Verdict::Answered => return self.change(&mut inner, State::default(), now),
+                    Verdict::Failed => (pause * 2).min(LONGEST_PAUSE),
+                    // Whoever was to find out has gone.
+                    Verdict::Unanswered => pause,
+                };
+                self.change(&mut inner, State::Open { until: now + pause, pause }, now);
+            }
+            // Nothing is let through in such an era.
+            State::Open { .. } => {}
         }
     }
 
-    /// A request has ended: with an answer, or with a failure of the backend as such.
-    pub(crate) fn ended(&self, failed: bool, now: Instant) {
-        let mut state = self.state();
-        *state = match (&*state, failed) {
-            (State::Closed { failures }, true) if failures + 1 >= FAILURES => {
-                State::Open { until: now + FIRST_PAUSE, pause: FIRST_PAUSE }
-            }
-            (State::Closed { failures }, true) => State::Closed { failures: failures + 1 },
-            (State::Probing { pause }, true) => {
-                let pause = (*pause * 2).min(LONGEST_PAUSE);
-                State::Open { until: now + pause, pause }
-            }
-            // What was under way when it opened, and failed too.
-            (State::Open { until, pause }, true) => State::Open { until: *until, pause: *pause },
-            (_, false) => State::default(),
-        };
-        self.show(&state);
-    }
-
-    /// A request was given up without an answer. A probe says nothing then: the next one probes again.
-    pub(crate) fn given_up(&self, now: Instant) {
-        let mut state = self.state();
-        if let State::Probing { pause } = *state {
-            *state = State::Open { until: now, pause };
-            self.show(&state);
-        }
-    }
-
+    /// What it is now, shown from outside as well: when a pause ends, nothing else shows it.
     pub(crate) fn look(&self) -> BreakerState {
-        self.state().look()
+        self.look_at(Instant::now())
     }
 
-    fn show(&self, state: &State) {
-        self.seen.set(state.look().number());
+    fn look_at(&self, now: Instant) -> BreakerState {
+        let inner = self.inner();
+        let state = inner.state.look(now);
+        self.seen.set(state.number());
+        state
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn change(&self, inner: &mut Inner, state: State, now: Instant) {
+        inner.state = state;
+        inner.era += 1;
+        self.seen.set(state.look(now).number());
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -139,27 +213,65 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    fn opened(now: Instant) -> Breaker {
-        let breaker = Breaker::new(Gauge::noop());
-        for _ in 0..FAILURES {
-            breaker.admit(now).unwrap();
-            breaker.ended(true, now);
-        }
+    fn closed() -> Arc<Breaker> {
+        Breaker::new(Gauge::noop())
+    }
+
+    fn fail(breaker: &Arc<Breaker>, now: Instant) {
+        breaker.admit(now).unwrap().ended(Verdict::Failed, now);
+    }
+
+    fn opened(now: Instant) -> Arc<Breaker> {
+        let breaker = closed();
+        (0..FAILURES).for_each(|_| fail(&breaker, now));
         breaker
+    }
+
+    /// One request after the other that each waits for `patience`; how many until the breaker opens.
+    fn until_it_opens(patience: Duration, at_most: u32) -> Option<u32> {
+        let (mut now, breaker) = (Instant::now(), closed());
+        for asked in 1..=at_most {
+            let pass = breaker.admit(now).unwrap();
+            now += patience;
+            pass.ended(Verdict::Unanswered, now);
+            if breaker.look_at(now) == BreakerState::Open {
+                return Some(asked);
+            }
+        }
+        None
     }
 
     #[test]
     fn it_opens_after_failures_in_a_row_alone() {
-        let (now, breaker) = (Instant::now(), Breaker::new(Gauge::noop()));
+        let (now, breaker) = (Instant::now(), closed());
         for _ in 0..3 {
-            for _ in 1..FAILURES {
-                breaker.ended(true, now);
-            }
-            breaker.ended(false, now);
+            (1..FAILURES).for_each(|_| fail(&breaker, now));
+            breaker.admit(now).unwrap().ended(Verdict::Answered, now);
         }
-        assert_eq!(breaker.look(), BreakerState::Closed);
-        assert_eq!(opened(now).look(), BreakerState::Open);
-        assert_eq!(opened(now).admit(now), Err(FIRST_PAUSE));
+        assert_eq!(breaker.look_at(now), BreakerState::Closed);
+        assert_eq!(opened(now).look_at(now), BreakerState::Open);
+        assert_eq!(opened(now).admit(now).err(), Some(FIRST_PAUSE));
+    }
+
+    #[test]
+    fn silence_counts_however_little_patience_each_caller_has() {
+        assert_eq!(until_it_opens(Duration::from_secs(2), 100), Some(FAILURES));
+        // The first three have not waited for a second, taken together.
+        assert_eq!(until_it_opens(Duration::from_millis(300), 100), Some(3 + FAILURES));
+        assert_eq!(until_it_opens(Duration::from_millis(50), 100), None);
+    }
+
+    #[test]
+    fn an_answer_ends_the_silence() {
+        let (mut now, breaker) = (Instant::now(), closed());
+        for _ in 0..100 {
+            let (hurried, patient) = (breaker.admit(now).unwrap(), breaker.admit(now).unwrap());
+            now += Duration::from_millis(300);
+            hurried.ended(Verdict::Unanswered, now);
+            now += Duration::from_millis(300);
+            patient.ended(Verdict::Answered, now);
+        }
+        assert_eq!(breaker.look_at(now), BreakerState::Closed);
     }
 
     #[test]
@@ -167,26 +279,64 @@ mod tests {
         let now = Instant::now();
         let breaker = opened(now);
         let later = now + FIRST_PAUSE;
-        assert_eq!(breaker.admit(later), Ok(()));
-        assert_eq!(breaker.look(), BreakerState::HalfOpen);
+        let probe = breaker.admit(later).unwrap();
+        assert_eq!(breaker.look_at(later), BreakerState::HalfOpen);
         assert!(breaker.admit(later).is_err(), "two probes at once");
-        breaker.ended(true, later);
-        assert_eq!(breaker.admit(later), Err(FIRST_PAUSE * 2));
+        probe.ended(Verdict::Failed, later);
+        assert_eq!(breaker.admit(later).err(), Some(FIRST_PAUSE * 2));
         let later = later + FIRST_PAUSE * 2;
-        assert_eq!(breaker.admit(later), Ok(()));
-        breaker.ended(false, later);
-        assert_eq!(breaker.look(), BreakerState::Closed);
-        assert_eq!(breaker.admit(later), Ok(()));
+        breaker.admit(later).unwrap().ended(Verdict::Answered, later);
+        assert_eq!(breaker.look_at(later), BreakerState::Closed);
+        assert!(breaker.admit(later).is_ok());
     }
 
     #[test]
-    fn a_probe_that_nobody_waits_for_is_made_again() {
+    fn what_was_under_way_before_decides_nothing() {
+        let (now, breaker) = (Instant::now(), closed());
+        let mut before = Vec::from_iter((0..4).map(|_| breaker.admit(now).unwrap()));
+        (0..FAILURES).for_each(|_| fail(&breaker, now));
+        let later = now + FIRST_PAUSE;
+        let probe = breaker.admit(later).unwrap();
+        for verdict in [Verdict::Answered, Verdict::Failed, Verdict::Unanswered] {
+            before.pop().unwrap().ended(verdict, later);
+            assert_eq!(breaker.look_at(later), BreakerState::HalfOpen, "{verdict:?}");
+        }
+        probe.ended(Verdict::Answered, later);
+        before.pop().unwrap().ended(Verdict::Failed, later);
+        assert_eq!(breaker.look_at(later), BreakerState::Closed);
+    }
+
+    #[test]
+    fn a_probe_that_nobody_waits_for_is_made_again_after_the_same_pause() {
         let now = Instant::now();
         let breaker = opened(now);
         let later = now + FIRST_PAUSE;
-        breaker.admit(later).unwrap();
-        breaker.given_up(later);
-        assert_eq!(breaker.admit(later), Ok(()));
+        breaker.admit(later).unwrap().ended(Verdict::Unanswered, later);
+        assert_eq!(breaker.admit(later).err(), Some(FIRST_PAUSE));
+        assert!(breaker.admit(later + FIRST_PAUSE).is_ok());
+    }
+
+    #[test]
+    fn a_probe_that_is_dropped_is_made_again_too() {
+        let now = Instant::now();
+        let breaker = opened(now);
+        let later = now + FIRST_PAUSE;
+        drop(breaker.admit(later).unwrap());
+        assert_eq!(breaker.look_at(later), BreakerState::Open);
+    }
+
+    #[test]
+    fn after_its_pause_it_is_half_open_though_nobody_asks() {
+        let (now, moment) = (Instant::now(), Duration::from_nanos(1));
+        let breaker = opened(now);
+        assert_eq!(breaker.look_at(now + FIRST_PAUSE - moment), BreakerState::Open);
+        assert_eq!(breaker.look_at(now + FIRST_PAUSE), BreakerState::HalfOpen);
+        // Looking is not asking: the probe is still to be made.
+        let probe = breaker.admit(now + FIRST_PAUSE).unwrap();
+        probe.ended(Verdict::Failed, now + FIRST_PAUSE);
+        let until = now + FIRST_PAUSE * 3;
+        assert_eq!(breaker.look_at(until - moment), BreakerState::Open);
+        assert_eq!(breaker.look_at(until), BreakerState::HalfOpen);
     }
 
     #[test]
@@ -197,9 +347,8 @@ mod tests {
             let pause = breaker.admit(now).unwrap_err();
             assert!(pause <= LONGEST_PAUSE);
             now += pause;
-            breaker.admit(now).unwrap();
-            breaker.ended(true, now);
+            fail(&breaker, now);
         }
-        assert_eq!(breaker.admit(now), Err(LONGEST_PAUSE));
+        assert_eq!(breaker.admit(now).err(), Some(LONGEST_PAUSE));
     }
 }

@@ -1,8 +1,9 @@
 //! What the service counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use crate::metrics;
+use crate::{KmsError, metrics};
 
 /// What a service has counted since it was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +57,25 @@ impl Default for CounterSet {
 }
 
 impl CounterSet {
+    /// Why a request with this deadline shouldn't be begun any more, counted. Whoever has a deadline goes when
+    /// it has passed, so that comes first.
+    pub(crate) fn void(
+        &self,
+        deadline: Instant,
+        now: Instant,
+        abandoned: bool,
+    ) -> Option<KmsError> {
+        if deadline <= now {
+            self.expired.increment();
+            Some(KmsError::DeadlineExceeded)
+        } else if abandoned {
+            self.abandoned.increment();
+            Some(KmsError::AnswerLost)
+        } else {
+            None
+        }
+    }
+
     pub(crate) fn snapshot(&self) -> Counters {
         Counters {
             abandoned: self.abandoned.get(),

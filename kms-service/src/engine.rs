@@ -1,6 +1,6 @@
 //! Takes requests apart: decides what is allowed, and hands the work on. Never waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,14 @@ use tracing::Span;
 
 use crate::counters::CounterSet;
 use crate::farewell::wait_at_most;
-use crate::lane::{Deliver, Lanes};
+use crate::gathering::Gathering;
+use crate::lane::Lanes;
 use crate::lifecycle::{self, Finished, Pending, What};
-use crate::message::{KmsMessage, Request};
+use crate::message::{KeyIds, KmsMessage, Request};
 use crate::metrics::Meters;
 use crate::operators::OperatorTable;
+use crate::outbox::Deliver;
+use crate::places::Places;
 use crate::registry::Registry;
 use crate::remote::RemoteTasks;
 use crate::serial::Serial;
@@ -28,6 +31,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Everything a running service has, but its relay.
 pub(crate) struct Engine {
     pub(crate) registry: Registry,
+    /// The aggregate whose keys are being found. The next request waits until they are.
+    pub(crate) gathering: Option<Gathering>,
     pub(crate) operators: OperatorTable,
     pub(crate) limits: Limits,
     pub(crate) counters: Arc<CounterSet>,
@@ -36,7 +41,11 @@ pub(crate) struct Engine {
     pub(crate) remote: RemoteTasks,
     pub(crate) backends: BTreeMap<String, OpenBackend>,
     pub(crate) serial: Serial<Pending>,
+    /// What is under way or waits of that.
+    pub(crate) changes: Arc<Places>,
     pub(crate) lifecycle: JoinSet<Finished>,
+    /// The key that each of them is about.
+    pub(crate) changing: HashMap<tokio::task::Id, KeyId>,
     pub(crate) runtime: Handle,
 }
 
@@ -70,16 +79,19 @@ impl Engine {
         counters: Arc<CounterSet>,
         runtime: Handle,
     ) -> Self {
-        let deliver: Deliver = Arc::new({
+        let deliver: Deliver = Box::new({
             let runtime = runtime.clone();
-            move |jobs| sync::on_runtime(&runtime, || jobs.into_iter().for_each(|job| job.answer()))
+            move |outbox| sync::on_runtime(&runtime, move || outbox.give_next())
         });
         Self {
-            lanes: Lanes::new(limits.queue, limits.threads, &counters, &deliver),
-            remote: RemoteTasks::new(backends.keys(), &runtime),
-            serial: Serial::new(limits.queue),
+            lanes: Lanes::new(limits.queue, limits.threads, &counters, deliver),
+            remote: RemoteTasks::new(backends.keys(), limits.queue, &runtime),
+            serial: Serial::default(),
+            changes: Places::new(limits.queue),
             lifecycle: JoinSet::new(),
+            changing: HashMap::new(),
             meters: Meters::default(),
+            gathering: None,
             registry,
             operators,
             limits,
@@ -89,23 +101,20 @@ impl Engine {
         }
     }
 
-    /// Decides about one request, and answers it or hands it on.
+    /// Decides about one request, and answers it or hands it on – an aggregate only once
+    /// [`Engine::gather`] says that there is nothing left to do for it.
     pub(crate) fn handle(&mut self, message: KmsMessage, behind: Waiting) {
         let KmsMessage { caller, deadline, span, mut request } = message;
         let key_type = self.key_type(&request);
         request.observe(self.meters.of(&caller, request.name(), key_type));
-        if request.is_abandoned() {
-            return self.counters.abandoned.increment();
-        }
         let now = Instant::now();
-        if deadline <= now {
-            self.counters.expired.increment();
-            return request.refuse(KmsError::DeadlineExceeded);
+        if let Some(void) = self.counters.void(deadline, now, request.is_abandoned()) {
+            return request.refuse(void);
         }
         let deadline = deadline.min(now + self.limits.deadline);
         let span = tracing::debug_span!(
             parent: &span, "kms", operation = request.name(), %caller,
-            key = request.key().map(KeyId::as_str)
+            key = (!request.keys().is_empty()).then(|| display(KeyIds(request.keys())))
         );
         let envelope = Envelope { caller, deadline, span };
         match request {
@@ -124,18 +133,18 @@ impl Engine {
             Request::Sign(order, reply) => self.sign(envelope, order, reply, behind),
             Request::SignMany(order, reply) => self.sign_many(envelope, order, reply),
             Request::SignAggregate { ids, message, reply } => {
-                self.sign_aggregate(envelope, &ids, message, reply);
+                self.sign_aggregate(envelope, ids, message, reply);
             }
             Request::Execute { id, operator, input, reply } => {
                 self.execute(envelope, &id, &operator, input, reply);
             }
             Request::Health { reply } => {
                 let backends = self.backends.iter();
-                let backends = backends.map(|(name, open)| {
-                    (name.clone(), Arc::clone(&open.backend), self.remote.breaker(name))
-                });
+                let backends =
+                    backends.map(|(name, open)| (name.clone(), Arc::clone(&open.backend)));
                 let report = health::report(
                     backends.collect(),
+                    self.remote.breakers(),
                     self.registry.len(),
                     Arc::clone(&self.counters),
                 );
@@ -148,11 +157,10 @@ impl Engine {
     pub(crate) fn measure_health(&self) {
         let backends = self.backends.iter();
         let backends = backends.map(|(name, open)| (name.clone(), Arc::clone(&open.backend)));
-        let backends: Arc<BTreeMap<_, _>> = Arc::new(backends.collect());
-        let counters = Arc::clone(&self.counters);
+        let backends: Vec<_> = backends.collect();
+        let (counters, breakers) = (Arc::clone(&self.counters), self.remote.breakers());
         self.remote.again(health::INTERVAL, move || {
-            let (backends, counters) = (Arc::clone(&backends), Arc::clone(&counters));
-            async move { health::measure(&backends, &counters).await }
+            health::measure(backends.clone(), breakers.clone(), Arc::clone(&counters))
         });
     }
 
@@ -161,7 +169,7 @@ impl Engine {
         match request {
             Request::Register { key_type, .. } => Some(*key_type),
             Request::SignAggregate { .. } => Some(KeyType::Bls12381),
-            request => Some(self.registry.get(request.key()?).ok()?.info().key_type),
+            request => Some(self.registry.get(request.keys().first()?).ok()?.info().key_type),
         }
     }
 }
@@ -171,6 +179,9 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.remote.stop();
+        if let Some(gathering) = self.gathering.take() {
+            gathering.refuse(KmsError::Stopped);
+        }
         for pending in self.serial.drain() {
             pending.reply.send(Err(KmsError::Stopped));
         }

@@ -38,13 +38,11 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Has the metrics tell how the backends are.
 pub(crate) async fn measure(
-    backends: &BTreeMap<String, Arc<dyn Backend>>,
-    counters: &Arc<CounterSet>,
+    backends: Vec<(String, Arc<dyn Backend>)>,
+    breaker: impl Fn(&str) -> BreakerState,
+    counters: Arc<CounterSet>,
 ) {
-    let closed = |(name, backend): (&String, &Arc<dyn Backend>)| {
-        (name.clone(), Arc::clone(backend), BreakerState::Closed)
-    };
-    let report = report(backends.iter().map(closed).collect(), 0, Arc::clone(counters)).await;
+    let report = report(backends, breaker, 0, counters).await;
     for (name, health) in &report.backends {
         metrics::backend_health(name).set(match health.level {
             HealthLevel::Ok => 0,
@@ -56,14 +54,15 @@ pub(crate) async fn measure(
 }
 
 /// Asks every backend how it is, all at once, and waits for none longer than [`PATIENCE`]. One whose
-/// breaker is open has failed, whatever it says itself.
+/// breaker is open has failed, whatever it says itself; once it may be asked again, it is degraded.
 pub(crate) async fn report(
-    backends: Vec<(String, Arc<dyn Backend>, BreakerState)>,
+    backends: Vec<(String, Arc<dyn Backend>)>,
+    breaker: impl Fn(&str) -> BreakerState,
     keys: usize,
     counters: Arc<CounterSet>,
 ) -> HealthReport {
-    let asked = backends.into_iter().map(|(name, backend, breaker)| {
-        let counters = &counters;
+    let asked = backends.into_iter().map(|(name, backend)| {
+        let (breaker, counters) = (&breaker, &counters);
         async move {
             let answer = lifecycle::guarded(counters, backend.health());
             let health = match tokio::time::timeout(PATIENCE, answer).await {
@@ -73,7 +72,8 @@ pub(crate) async fn report(
                     Health::new(HealthLevel::Failed, format!("no answer within {PATIENCE:?}"))
                 }
             };
-            (name, seen_through(breaker, health))
+            let health = seen_through(breaker(&name), health);
+            (name, health)
         }
     });
     let backends: BTreeMap<_, _> = futures::future::join_all(asked).await.into_iter().collect();
@@ -99,7 +99,9 @@ fn under(protection: Protection, level: HealthLevel) -> (HealthLevel, Vec<String
 fn seen_through(breaker: BreakerState, mut health: Health) -> Health {
     let (level, reason) = match breaker {
         BreakerState::Closed => return health,
-        BreakerState::HalfOpen => (HealthLevel::Degraded, "it failed, and is being asked again"),
+        BreakerState::HalfOpen => {
+            (HealthLevel::Degraded, "it failed, and is asked again by the next request")
+        }
         BreakerState::Open => (HealthLevel::Failed, "it failed again and again, and is left alone"),
     };
     health.level = health.level.max(level);
@@ -125,7 +127,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_protection_that_is_in_force_is_reported() {
-        let report = report(Vec::new(), 0, Arc::default()).await;
+        let report = report(Vec::new(), |_| BreakerState::Closed, 0, Arc::default()).await;
         assert_eq!(report.protection, kms_secrets::protection().unwrap());
         assert_eq!(report.reasons.is_empty(), report.protection != Protection::Unlocked);
     }

@@ -14,14 +14,31 @@ use crate::reply::Reply;
 
 /// What a lane does.
 pub(crate) trait Job: Send {
-    /// Does the work on this thread. `stopped` says whether the lane has been closed.
-    fn run(&mut self, stopped: &dyn Fn() -> bool);
+    /// How many signatures there are still to make, or what takes about as long; 0 once all is done.
+    fn weight(&self) -> usize;
+
+    /// Whether it can be done a few signatures at a time.
+    fn is_divisible(&self) -> bool {
+        false
+    }
+
+    /// Makes up to `number` of them on this thread, or all where that is one piece of work. `stopped` says
+    /// whether the lane has been closed.
+    fn run(&mut self, number: usize, stopped: &dyn Fn() -> bool);
 
     /// Gives out what came of the work.
     fn answer(self: Box<Self>);
 
     /// Answers with an error instead.
     fn refuse(self: Box<Self>, error: KmsError);
+}
+
+/// The bytes that are hashed in less time than a cheap signature takes.
+const HASHED_MEANWHILE: usize = 4096;
+
+/// How many cheap signatures take about as long as one of this message, which is hashed for it.
+pub(crate) fn weight(message: &[u8]) -> usize {
+    1 + message.len() / HASHED_MEANWHILE
 }
 
 /// What a piece of work carries along, whoever does it.
@@ -49,22 +66,29 @@ impl Keys {
             Self::Many(keys) => keys,
         }
     }
+
+    /// Puts them in the order in which [`Ticket::answer`] needs them, each once: whoever waits to close a
+    /// gate lets nobody in any more, also not somebody who is inside already, and each would wait for the
+    /// other. Done before, it takes no time there.
+    pub(crate) fn put_in_order(&mut self) {
+        if let Self::Many(keys) = self {
+            keys.sort_by(|a, b| a.id.cmp(&b.id));
+            keys.dedup_by(|a, b| a.id == b.id);
+        }
+    }
 }
 
 impl<T> Ticket<T> {
     /// Gives out `answer` – or, if a key was disabled meanwhile, that instead of what was made.
     pub(crate) fn answer(self, answer: Result<T, KmsError>) {
-        let Self { keys, reply, .. } = self;
+        let Self { mut keys, reply, .. } = self;
+        keys.put_in_order();
         match keys {
             Keys::One(key) => match key.gate.enter(&key.id) {
                 Ok(_inside) => reply.send(answer),
                 Err(closed) => reply.send(Err(closed)),
             },
-            Keys::Many(mut keys) => {
-                // Each gate once: whoever waits to close it lets nobody in any more, also not somebody
-                // who is inside already, and each would wait for the other.
-                keys.sort_by(|a, b| a.id.cmp(&b.id));
-                keys.dedup_by(|a, b| a.id == b.id);
+            Keys::Many(keys) => {
                 let inside = keys.iter().map(|key| key.gate.enter(&key.id));
                 match inside.collect::<Result<Vec<_>, _>>() {
                     Ok(_inside) => reply.send(answer),
@@ -82,33 +106,28 @@ impl<T> Ticket<T> {
         self.answer(Err(error));
     }
 
-    /// Why work that was begun shouldn't go on.
-    pub(crate) fn interruption(&self, stopped: &dyn Fn() -> bool) -> Option<KmsError> {
-        if stopped() {
+    /// Why work that was begun shouldn't go on with the key in this place among the ticket's.
+    pub(crate) fn interruption(&self, key: usize, stopped: &dyn Fn() -> bool) -> Option<KmsError> {
+        let key = self.keys.as_slice().get(key);
+        if let Some(closed) = key.and_then(|key| key.gate.enter(&key.id).err()) {
+            Some(closed)
+        } else if stopped() {
             Some(KmsError::Stopped)
-        } else if self.reply.is_closed() {
-            Some(KmsError::AnswerLost)
+        } else if self.deadline <= Instant::now() {
+            Some(KmsError::DeadlineExceeded)
         } else {
-            (self.deadline <= Instant::now()).then_some(KmsError::DeadlineExceeded)
+            self.reply.is_closed().then_some(KmsError::AnswerLost)
         }
     }
 
     /// Why the work shouldn't be begun any more, counted.
-    pub(crate) fn is_void(&self, now: Instant) -> Option<KmsError> {
-        if self.reply.is_closed() {
-            self.counters.abandoned.increment();
-            Some(KmsError::AnswerLost)
-        } else if self.deadline <= now {
-            self.counters.expired.increment();
-            Some(KmsError::DeadlineExceeded)
-        } else {
-            None
-        }
+    pub(crate) fn void(&self, now: Instant) -> Option<KmsError> {
+        self.counters.void(self.deadline, now, self.reply.is_closed())
     }
 
     /// The same, also for keys that were disabled since; work that isn't void has begun.
     pub(crate) fn begin(&self, now: Instant) -> Result<(), KmsError> {
-        if let Some(void) = self.is_void(now) {
+        if let Some(void) = self.void(now) {
             return Err(void);
         }
         self.keys.as_slice().iter().try_for_each(|key| key.gate.enter(&key.id).map(drop))?;
@@ -132,6 +151,7 @@ pub(crate) fn caught<T>(
 /// Work for a lane.
 pub(crate) struct Task<T, F> {
     ticket: Ticket<T>,
+    weight: usize,
     /// Taken out when it is done.
     work: Option<F>,
     /// What came of it. Until then, that nothing did.
@@ -141,29 +161,23 @@ pub(crate) struct Task<T, F> {
 impl<T, F> Task<T, F>
 where
     T: Send + 'static,
-    F: FnOnce(&Interrupt<'_>) -> Result<T, KmsError> + Send + 'static,
+    F: FnOnce() -> Result<T, KmsError> + Send + 'static,
 {
-    pub(crate) fn boxed(ticket: Ticket<T>, work: F) -> Box<dyn Job> {
-        Box::new(Self { ticket, work: Some(work), outcome: Err(KmsError::AnswerLost) })
-    }
-}
-
-/// Asked by work that has several steps, between them.
-pub(crate) struct Interrupt<'a>(&'a dyn Fn() -> Option<KmsError>);
-
-impl Interrupt<'_> {
-    /// Why the rest shouldn't be done any more.
-    pub(crate) fn check(&self) -> Result<(), KmsError> {
-        (self.0)().map_or(Ok(()), Err)
+    pub(crate) fn boxed(ticket: Ticket<T>, weight: usize, work: F) -> Box<dyn Job> {
+        Box::new(Self { ticket, weight, work: Some(work), outcome: Err(KmsError::AnswerLost) })
     }
 }
 
 impl<T, F> Job for Task<T, F>
 where
     T: Send + 'static,
-    F: FnOnce(&Interrupt<'_>) -> Result<T, KmsError> + Send + 'static,
+    F: FnOnce() -> Result<T, KmsError> + Send + 'static,
 {
-    fn run(&mut self, stopped: &dyn Fn() -> bool) {
+    fn weight(&self) -> usize {
+        if self.work.is_some() { self.weight } else { 0 }
+    }
+
+    fn run(&mut self, _: usize, _: &dyn Fn() -> bool) {
         let Some(work) = self.work.take() else { return };
         let ticket = &self.ticket;
         let _inside = ticket.span.enter();
@@ -173,10 +187,9 @@ where
             self.outcome = Err(void);
             return;
         }
-        let interrupt = || ticket.interruption(stopped);
         let opened = opening_time();
-        self.outcome = caught(&ticket.counters, || work(&Interrupt(&interrupt)));
-        ticket.reply.done(begun, opening_time() - opened);
+        self.outcome = caught(&ticket.counters, work);
+        ticket.reply.done(begun.elapsed(), opening_time() - opened);
     }
 
     fn answer(self: Box<Self>) {

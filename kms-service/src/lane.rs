@@ -1,9 +1,10 @@
 //! Lanes: where local signing runs. Cheap keys have a lane of their own, so that they never wait
 //! behind costly ones.
 //!
-//! Each lane has threads that belong to the service, and a queue that is fair to callers. All of them
-//! run at a lower priority than the node's runtime, which has little to do for each signature, and those of
-//! the costly lane at a still lower one: with all at work, a cheap signature still gets a core at once.
+//! Each lane has threads that belong to the service ([`worker`](crate::worker)), and a queue that is fair
+//! to callers. All of them run at a lower priority than the node's runtime, which has little to do for
+//! each signature, and those of the costly lane at a still lower one: with all at work, a cheap signature
+//! still gets a core at once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,79 +12,89 @@ use std::time::{Duration, Instant};
 use ::metrics::Gauge;
 use kms_keys::KeyType;
 use tracing::dispatcher::{self, Dispatch};
-use tracing::subscriber::NoSubscriber;
 
 use crate::counters::CounterSet;
-use crate::fair::{FairQueue, Queued};
+use crate::fair::{FairQueue, Item, Queued};
 use crate::job::Job;
 use crate::limits::Threads;
-use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, thread};
-use crate::{Caller, KmsError, metrics};
+use crate::outbox::{Deliver, Outbox};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::worker::Worker;
+use crate::{Caller, KmsError, metrics, sync};
 
 /// About what one signature costs, for the hint when to try again.
 const CHEAP_SIGNATURE: Duration = Duration::from_micros(50);
 const COSTLY_SIGNATURE: Duration = Duration::from_micros(500);
 
-/// How many cheap jobs a thread takes at once, at most. Their answers go out together ([`Deliver`]), so
-/// the first waits for the last: of single signatures, for half a millisecond or a little more.
+/// How many cheap signatures a thread makes before it looks again who waits, at most. Their answers go
+/// out together ([`Outbox`]), so the first waits for the last, about half a millisecond.
 const CHEAP_BATCH: usize = 16;
 
-/// Costly jobs are taken one by one.
+/// Costly signatures are made one by one.
 const COSTLY_BATCH: usize = 1;
 
 /// By how much the priority of signing is lower ("nice"): the node's runtime, which has little to do for
 /// each signature, must not wait behind it.
-const CHEAP_NICE: i32 = 4;
+const CHEAP_NICE: i32 = 8;
 /// The same for costly signing.
-const COSTLY_NICE: i32 = 8;
+const COSTLY_NICE: i32 = 12;
 
 /// How long a stop waits for what runs: ten thousand times what a signature takes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Answers jobs that were done together, somewhere where that doesn't keep a lane from its work.
-///
-/// On threads of the runtime, a caller that is woken runs next. If a lane's thread woke it, both would
-/// compete for a core, at each answer anew; measured, that was a tenth of all work.
-pub(crate) type Deliver = Arc<dyn Fn(Vec<Box<dyn Job>>) + Send + Sync>;
+/// When to try again where no thread could be made.
+const NO_THREAD: Duration = Duration::from_secs(1);
 
 /// The lanes of a service.
 pub(crate) struct Lanes {
     cheap: Lane,
     costly: Lane,
+    outbox: Arc<Outbox>,
 }
 
 impl Lanes {
-    /// Lanes in which `capacity` jobs each may wait.
+    /// Lanes in each of which as much may wait as fits in `capacity` places.
     pub(crate) fn new(
         capacity: usize,
         threads: Threads,
         counters: &Arc<CounterSet>,
-        deliver: &Deliver,
+        deliver: Deliver,
     ) -> Self {
-        let lane = |kind| Lane::new(kind, capacity, Arc::clone(counters), Arc::clone(deliver));
+        // That of the node's threads: of one of them, the service is made.
+        let niceness = sync::niceness();
+        let outbox = Outbox::new(deliver, Arc::clone(counters));
+        let lane = |kind| Lane::new(kind, capacity, Arc::clone(counters), Arc::clone(&outbox));
         Self {
             cheap: lane(Kind {
                 name: "cheap",
                 threads: threads.cheap(),
                 batch: CHEAP_BATCH,
-                nice: CHEAP_NICE,
+                niceness: niceness + CHEAP_NICE,
                 typical: CHEAP_SIGNATURE,
             }),
             costly: lane(Kind {
                 name: "costly",
                 threads: threads.costly(),
                 batch: COSTLY_BATCH,
-                nice: COSTLY_NICE,
+                niceness: niceness + COSTLY_NICE,
                 typical: COSTLY_SIGNATURE,
             }),
+            outbox,
         }
     }
 
-    /// Hands `job` to the lane for keys of this type. A full lane refuses at once: this job, or one of
-    /// a caller that has more waiting. Threads that rest are not woken for it before [`Lanes::call`].
-    pub(crate) fn submit(&self, key_type: KeyType, caller: &Caller, job: Box<dyn Job>) {
-        self.of(key_type).submit(caller, job);
+    /// Hands a job to the lane for keys of this type, where it takes so many `places`. A full lane refuses
+    /// at once: this job, or one of a caller that has more waiting. Threads that rest are not woken for it
+    /// before [`Lanes::call`].
+    pub(crate) fn submit(
+        &self,
+        key_type: KeyType,
+        caller: Caller,
+        places: usize,
+        job: Box<dyn Job>,
+    ) {
+        self.of(key_type).submit(caller, places, job);
     }
 
     /// Wakes threads for what was submitted. Once for many jobs: to wake a thread for each costs as
@@ -99,13 +110,12 @@ impl Lanes {
             .into_iter()
             .filter(|lane| lane.submitted.load(Ordering::Relaxed))
             .peekable();
-        submitted.peek().is_some() && submitted.all(|lane| lane.shared.state().running > 0)
+        submitted.peek().is_some() && submitted.all(|lane| lane.shared.seen.is_at_work())
     }
 
     /// Whether nothing waits or runs in the lane for keys of this type.
     pub(crate) fn is_idle(&self, key_type: KeyType) -> bool {
-        let state = self.of(key_type).shared.state();
-        state.running == 0 && state.waiting.is_empty()
+        self.of(key_type).shared.seen.is_idle()
     }
 
     /// How many threads sign with keys of this type.
@@ -120,24 +130,26 @@ impl Lanes {
         }
     }
 
-    /// Answers what waits with [`KmsError::Stopped`], and blocks until what runs has ended – or, where
-    /// a signer or operator doesn't come to an end, for [`PATIENCE`].
+    /// Answers what waits with [`KmsError::Stopped`], and blocks until what runs has ended and everybody
+    /// is answered – or, where a signer or operator doesn't come to an end, for [`PATIENCE`].
     pub(crate) fn close(&self) {
         self.cheap.close();
         self.costly.close();
         let until = Instant::now() + PATIENCE;
         self.cheap.wait_until_idle(until);
         self.costly.wait_until_idle(until);
+        self.outbox.close(until);
     }
 }
 
 /// What one lane is.
-struct Kind {
-    name: &'static str,
-    threads: usize,
-    batch: usize,
-    nice: i32,
-    typical: Duration,
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) threads: usize,
+    pub(crate) batch: usize,
+    /// Of its threads.
+    pub(crate) niceness: i32,
+    pub(crate) typical: Duration,
 }
 
 struct Lane {
@@ -147,70 +159,97 @@ struct Lane {
     submitted: AtomicBool,
 }
 
-struct Shared {
-    kind: Kind,
-    counters: Arc<CounterSet>,
+/// What a lane shares with its threads.
+pub(crate) struct Shared {
+    pub(crate) kind: Kind,
+    pub(crate) counters: Arc<CounterSet>,
     state: Mutex<State>,
-    /// How many wait, to be set before the lock is given back.
+    seen: Seen,
+    /// How many wait.
     depth: Gauge,
     /// Something waits, or the lane was closed.
-    work: Condvar,
+    pub(crate) work: Condvar,
     /// Nothing runs.
-    idle: Condvar,
+    pub(crate) idle: Condvar,
     closed: AtomicBool,
-    deliver: Deliver,
+    pub(crate) outbox: Arc<Outbox>,
     /// Where the service logs to; its threads do too.
-    log: Dispatch,
+    pub(crate) log: Dispatch,
 }
 
 #[derive(Default)]
-struct State {
-    waiting: FairQueue<Box<dyn Job>>,
+pub(crate) struct State {
+    pub(crate) waiting: FairQueue<Box<dyn Job>>,
     /// Threads that there are. They are made when there is work for them first.
-    threads: usize,
+    pub(crate) threads: usize,
     /// Threads that wait for work.
-    free: usize,
+    pub(crate) free: usize,
     /// Threads at work.
-    running: usize,
+    pub(crate) running: usize,
+    /// How many waited when the gauge was told last.
+    shown: usize,
+}
+
+/// What the service's loop sees of a lane without its lock, which a thread of low priority may hold.
+#[derive(Default)]
+struct Seen {
+    waiting: AtomicUsize,
+    running: AtomicUsize,
+}
+
+impl Seen {
+    fn is_at_work(&self) -> bool {
+        self.running.load(Ordering::Relaxed) > 0
+    }
+
+    fn is_idle(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0 && !self.is_at_work()
+    }
 }
 
 impl Lane {
-    fn new(kind: Kind, capacity: usize, counters: Arc<CounterSet>, deliver: Deliver) -> Self {
+    fn new(kind: Kind, capacity: usize, counters: Arc<CounterSet>, outbox: Arc<Outbox>) -> Self {
         let shared = Shared {
             depth: metrics::queue_depth(kind.name),
             kind,
             counters,
             state: Mutex::default(),
+            seen: Seen::default(),
             work: Condvar::new(),
             idle: Condvar::new(),
             closed: AtomicBool::new(false),
-            deliver,
+            outbox,
             log: dispatcher::get_default(Dispatch::clone),
         };
         Self { shared: Arc::new(shared), capacity, submitted: AtomicBool::new(false) }
     }
 
-    fn submit(&self, caller: &Caller, job: Box<dyn Job>) {
+    fn submit(&self, caller: Caller, places: usize, job: Box<dyn Job>) {
         let shared = &self.shared;
+        let weight = job.weight();
+        let long = job.is_divisible() && weight > shared.kind.batch;
+        // Of an operator, nobody knows how long it takes.
+        let weight = if weight == usize::MAX { 1 } else { weight };
+        let item = Item { caller, places, weight, long, of: job };
         let mut state = shared.state();
         if shared.is_closed() {
             drop(state);
-            return job.refuse(KmsError::Stopped);
+            return item.of.refuse(KmsError::Stopped);
         }
         // What a thread is about to take doesn't wait.
         let capacity = self.capacity + (shared.kind.threads - state.running);
-        let refused = match state.waiting.push(caller, job, capacity) {
-            Queued::Waits => None,
-            Queued::Instead(evicted) => Some(evicted),
-            Queued::Full(job) => Some(job),
-        };
-        shared.show_depth(&state);
-        let rounds = u32::try_from(state.waiting.len() / shared.kind.threads).unwrap_or(u32::MAX);
-        drop(state);
+        let refused = state.waiting.push(item, capacity);
+        let rounds = state.waiting.weight() / shared.kind.threads;
+        let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
+        shared.release(state);
         self.submitted.store(true, Ordering::Relaxed);
-        if let Some(job) = refused {
-            let retry_after = shared.kind.typical.saturating_mul(rounds.max(1));
-            job.refuse(KmsError::Overloaded { retry_after });
+        let retry_after = shared.kind.typical.saturating_mul(rounds.max(1));
+        let refuse =
+            |item: Item<Box<dyn Job>>| item.of.refuse(KmsError::Overloaded { retry_after });
+        match refused {
+            Queued::Waits => {}
+            Queued::Instead(evicted) => evicted.into_iter().for_each(refuse),
+            Queued::Full(item) => refuse(item),
         }
     }
 
@@ -223,21 +262,19 @@ impl Lane {
         if state.waiting.is_empty() {
             return;
         }
-        let (wake, start) = shared.call(&mut state);
+        let call = shared.call(&mut state);
         drop(state);
-        shared.answer_call(wake, start);
+        shared.answer_call(call);
     }
 
     fn close(&self) {
-        let mut state = self.shared.state();
-        self.shared.closed.store(true, Ordering::Release);
+        let shared = &self.shared;
+        let mut state = shared.state();
+        shared.closed.store(true, Ordering::Release);
         let waiting = state.waiting.drain();
-        self.shared.show_depth(&state);
-        drop(state);
-        self.shared.work.notify_all();
-        for job in waiting {
-            job.refuse(KmsError::Stopped);
-        }
+        shared.release(state);
+        shared.work.notify_all();
+        waiting.for_each(|item| item.of.refuse(KmsError::Stopped));
     }
 
     fn wait_until_idle(&self, until: Instant) {
@@ -254,151 +291,77 @@ impl Lane {
     }
 }
 
+/// What is to be done for work that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// Nothing: all threads are at work.
+    Nobody,
+    /// Waking a thread.
+    Wake,
+    /// Making one.
+    Start,
+}
+
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn show_depth(&self, state: &State) {
-        self.depth.set(metrics::as_f64(state.waiting.len()));
+    /// Gives the lock back, and shows what has changed.
+    pub(crate) fn release(&self, mut state: MutexGuard<'_, State>) {
+        let (before, now) = (state.shown, state.waiting.len());
+        state.shown = now;
+        self.seen.waiting.store(now, Ordering::Relaxed);
+        drop(state);
+        // A recorder may be slow. And several nodes may share one: each adds what is its own.
+        if now > before {
+            self.depth.increment(metrics::as_f64(now - before));
+        } else if now < before {
+            self.depth.decrement(metrics::as_f64(before - now));
+        }
     }
 
-    /// Whether there is a thread to wake for work that waits, or one to start.
-    fn call(&self, state: &mut State) -> (bool, bool) {
-        let wake = state.free > 0;
-        let start = !wake && state.threads < self.kind.threads;
-        state.threads += usize::from(start);
-        (wake, start)
+    /// A thread begins to work, or ends.
+    pub(crate) fn count_running(&self, state: &mut State, change: isize) {
+        state.running = state.running.saturating_add_signed(change);
+        self.seen.running.store(state.running, Ordering::Relaxed);
+    }
+
+    /// What is to be done for work that waits, counted.
+    pub(crate) fn call(&self, state: &mut State) -> Call {
+        if state.free > 0 {
+            Call::Wake
+        } else if state.threads < self.kind.threads {
+            state.threads += 1;
+            Call::Start
+        } else {
+            Call::Nobody
+        }
     }
 
     /// Does what [`Shared::call`] said, without the lock.
-    fn answer_call(self: &Arc<Self>, wake: bool, start: bool) {
-        if wake {
-            self.work.notify_one();
-        } else if start {
-            Worker::start(Arc::clone(self));
+    pub(crate) fn answer_call(self: &Arc<Self>, call: Call) {
+        match call {
+            Call::Nobody => {}
+            Call::Wake => self.work.notify_one(),
+            Call::Start => Worker::start(Arc::clone(self)),
         }
     }
 
-    fn is_closed(&self) -> bool {
+    /// No thread could be made. If there is no other, nobody will come for what waits.
+    pub(crate) fn give_up_without_threads(&self) {
+        let mut state = self.state();
+        if state.threads > 0 {
+            return;
+        }
+        let waiting = state.waiting.drain();
+        self.release(state);
+        let overloaded = || KmsError::Overloaded { retry_after: NO_THREAD };
+        waiting.for_each(|item| item.of.refuse(overloaded()));
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
-    }
-}
-
-/// A thread of a lane. However it ends, it is counted out, and replaced unless the lane is closed.
-struct Worker {
-    shared: Arc<Shared>,
-    /// Whether there is a thread: one that could not be made is not replaced at once, but by the next job.
-    started: bool,
-    /// Whether it has counted itself among those at work.
-    at_work: bool,
-    /// Whether it ends because the lane was closed.
-    done: bool,
-}
-
-impl Worker {
-    /// Starts a thread that has been counted among [`State::threads`].
-    fn start(shared: Arc<Shared>) {
-        let worker = Self { shared, started: false, at_work: false, done: false };
-        let name = format!("kms-{}", worker.shared.kind.name);
-        let started = thread::Builder::new().name(name).spawn(move || worker.run());
-        if let Err(error) = started {
-            // The worker was dropped, and has counted itself out; the next job tries again.
-            tracing::error!(%error, "no thread to sign on");
-        }
-    }
-
-    fn run(mut self) {
-        self.started = true;
-        if self.shared.kind.nice > 0
-            && let Err(error) = rustix::process::nice(self.shared.kind.nice)
-        {
-            tracing::warn!(%error, "signing runs at the priority of everything else");
-        }
-        // Logs of the whole process are met here without this; they would only be slower by it.
-        let logs_nowhere = dispatcher::get_default(|log| log.is::<NoSubscriber>());
-        let log = self.shared.log.clone();
-        let _logging = logs_nowhere.then(|| dispatcher::set_default(&log));
-        let mut batch: Vec<Box<dyn Job>> = Vec::with_capacity(self.shared.kind.batch);
-        while self.take(&mut batch) {
-            let shared = Arc::clone(&self.shared);
-            for job in &mut batch {
-                job.run(&|| shared.is_closed());
-            }
-            match batch.pop() {
-                // What is handed over is waited for a little longer.
-                Some(only) if batch.is_empty() => only.answer(),
-                Some(last) => {
-                    batch.push(last);
-                    let empty = Vec::with_capacity(shared.kind.batch);
-                    (shared.deliver)(std::mem::replace(&mut batch, empty));
-                }
-                None => {}
-            }
-        }
-        self.done = true;
-    }
-
-    /// Waits for jobs and takes some; none, and `false`, once the lane is closed.
-    fn take(&mut self, batch: &mut Vec<Box<dyn Job>>) -> bool {
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.state();
-        self.rest(&mut state);
-        loop {
-            // Shared out among the threads, so that no core is idle while another has much to do.
-            let fair = state.waiting.len().div_ceil(shared.kind.threads);
-            while batch.len() < fair.clamp(1, shared.kind.batch) {
-                match state.waiting.pop() {
-                    Some(job) => batch.push(job),
-                    None => break,
-                }
-            }
-            if !batch.is_empty() {
-                shared.show_depth(&state);
-                self.at_work = true;
-                state.running += 1;
-                // Whoever queued the rest may have seen this thread free, and woken no other.
-                let more = !state.waiting.is_empty();
-                let (wake, start) = if more { shared.call(&mut state) } else { (false, false) };
-                drop(state);
-                shared.answer_call(wake, start);
-                return true;
-            }
-            if shared.is_closed() {
-                return false;
-            }
-            state.free += 1;
-            state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.free -= 1;
-        }
-    }
-
-    /// Counts itself out of those at work.
-    fn rest(&mut self, state: &mut State) {
-        if std::mem::take(&mut self.at_work) {
-            state.running -= 1;
-            if state.running == 0 {
-                self.shared.idle.notify_all();
-            }
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.state();
-        self.rest(&mut state);
-        state.threads -= 1;
-        // A job that came in while this thread died has nobody else to wake.
-        let replace = self.started && thread::panicking() && !self.done && !shared.is_closed();
-        state.threads += usize::from(replace);
-        drop(state);
-        if replace {
-            shared.counters.panics.increment();
-            tracing::error!("a signing thread died; another takes its place");
-            Self::start(shared);
-        }
     }
 }
 
@@ -407,16 +370,24 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use super::*;
+    use crate::sync::thread;
 
     /// A job that panics, or says that it was done or refused.
     struct TestJob {
         panics: bool,
+        weight: usize,
         said: Sender<&'static str>,
     }
 
     impl Job for TestJob {
-        fn run(&mut self, _: &dyn Fn() -> bool) {
+        fn weight(&self) -> usize {
+            self.weight
+        }
+
+        fn run(&mut self, number: usize, _: &dyn Fn() -> bool) {
             assert!(!self.panics, "a job that kills its thread");
+            assert!(number <= CHEAP_BATCH);
+            self.weight -= number;
         }
 
         fn answer(self: Box<Self>) {
@@ -436,8 +407,7 @@ mod tests {
     fn lanes(threads: usize, counters: &Arc<CounterSet>) -> Lanes {
         let mut limits = Threads::default();
         (limits.cheap, limits.costly) = (Some(threads), Some(threads));
-        let deliver: Deliver = Arc::new(|jobs| jobs.into_iter().for_each(|job| job.answer()));
-        Lanes::new(8, limits, counters, &deliver)
+        Lanes::new(8, limits, counters, Box::new(|outbox| outbox.give_next()))
     }
 
     #[test]
@@ -448,8 +418,8 @@ mod tests {
         let caller = Caller::new("test".into());
         for round in 1..=20 {
             for panics in [true, false] {
-                let job = TestJob { panics, said: said.clone() };
-                lanes.submit(KeyType::Ed25519, &caller, Box::new(job));
+                let job = TestJob { panics, weight: 1, said: said.clone() };
+                lanes.submit(KeyType::Ed25519, caller.clone(), 1, Box::new(job));
                 lanes.call();
             }
             assert_eq!(heard.recv_timeout(PATIENCE), Ok("done"), "round {round}");
@@ -457,8 +427,8 @@ mod tests {
         lanes.close();
         assert!(lanes.is_idle(KeyType::Ed25519));
         assert!(counters.snapshot().panics > 0);
-        let job = TestJob { panics: false, said };
-        lanes.submit(KeyType::Ed25519, &caller, Box::new(job));
+        let job = TestJob { panics: false, weight: 1, said };
+        lanes.submit(KeyType::Ed25519, caller.clone(), 1, Box::new(job));
         assert_eq!(heard.recv_timeout(PATIENCE), Ok("stopped"));
     }
 
@@ -473,8 +443,8 @@ mod tests {
                     let caller = Caller::new(format!("caller {number}"));
                     for round in 0..2000 {
                         let key_type = KeyType::ALL[round % 3];
-                        let job = TestJob { panics: false, said: said.clone() };
-                        lanes.submit(key_type, &caller, Box::new(job));
+                        let job = TestJob { panics: false, weight: round % 40, said: said.clone() };
+                        lanes.submit(key_type, caller.clone(), 1, Box::new(job));
                         lanes.call();
                     }
                 })

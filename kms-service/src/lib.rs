@@ -14,6 +14,7 @@
 //! the `metrics` facade; every metric stands in `metrics.rs`. A recorder must be installed for the
 //! whole process before the service starts.
 
+mod aggregate;
 mod api;
 mod batch;
 mod breaker;
@@ -24,6 +25,7 @@ mod error;
 mod fair;
 mod farewell;
 mod gate;
+mod gathering;
 mod handle;
 mod health;
 mod job;
@@ -34,6 +36,8 @@ mod list;
 mod message;
 mod metrics;
 mod operators;
+mod outbox;
+mod places;
 mod registry;
 mod remote;
 mod remote_batch;
@@ -47,6 +51,7 @@ mod sign;
 mod startup;
 mod sync;
 mod turns;
+mod worker;
 
 pub use api::{AggregateSignature, DEFAULT_DEADLINE, KmsApi};
 pub use breaker::BreakerState;

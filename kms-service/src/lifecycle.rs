@@ -13,6 +13,7 @@ use kms_keys::{KeyId, KeyType};
 
 use crate::counters::CounterSet;
 use crate::message::Change;
+use crate::places::Taken;
 use crate::registry::{check_answer, check_info};
 use crate::reply::Reply;
 use crate::{Caller, KmsError};
@@ -25,6 +26,8 @@ pub(crate) struct Pending {
     pub(crate) id: KeyId,
     pub(crate) what: What,
     pub(crate) reply: Reply<KeyInfo>,
+    /// Held until it has ended.
+    pub(crate) place: Taken,
 }
 
 #[derive(Clone, Copy, Debug)]

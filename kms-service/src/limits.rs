@@ -14,12 +14,13 @@ use serde::{Deserialize, Deserializer};
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Limits {
-    /// How many requests may wait in one lane; one more is answered
-    /// [`Overloaded`](crate::KmsError::Overloaded) at once. Also the most messages of one
-    /// `sign_many` and keys of one `sign_aggregate`. 1 to 65,536; default 1,024.
+    /// How many requests may wait in one lane, or be under way at one backend that signs elsewhere; one
+    /// more is answered [`Overloaded`](crate::KmsError::Overloaded) at once. A large one takes a place for
+    /// each 64 KiB of its messages, or for each 16 of them if that is more. Also the most messages of one `sign_many` and keys of one
+    /// `sign_aggregate`. 1 to 65,536; default 1,024.
     pub queue: usize,
-    /// The most bytes of one message to be signed, or of an operator's input. 1 byte to 64 MiB;
-    /// default 1 MiB.
+    /// The most bytes of one message to be signed, or of an operator's input; the messages of one
+    /// `sign_many` may have 64 times as many together. 1 byte to 64 MiB; default 1 MiB.
     #[serde(deserialize_with = "bytes")]
     pub message_bytes: usize,
     /// The longest that a request may take, whatever its caller grants; default 5 s.
@@ -70,7 +71,28 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
+/// The bytes that take one place in a queue.
+const PLACE_BYTES: usize = 64 * 1024;
+
+/// The signatures of one request that take one.
+const PLACE_SIGNATURES: usize = 16;
+
+/// How many of the largest messages one request may hold.
+const LARGEST_MESSAGES: usize = 64;
+
 impl Limits {
+    /// How many places in a queue a request for so many signatures, with so many bytes, takes; no more than
+    /// there are.
+    pub(crate) fn places(&self, bytes: usize, signatures: usize) -> usize {
+        let places = bytes.div_ceil(PLACE_BYTES).max(signatures.div_ceil(PLACE_SIGNATURES));
+        places.clamp(1, self.queue)
+    }
+
+    /// The most bytes of all messages of one request.
+    pub(crate) fn request_bytes(&self) -> usize {
+        self.message_bytes.saturating_mul(LARGEST_MESSAGES)
+    }
+
     /// What is out of range: a field, and what was expected.
     pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();

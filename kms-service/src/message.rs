@@ -24,6 +24,10 @@ impl Caller {
         Self(name.into())
     }
 
+    pub(crate) fn id(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
     /// The service's id.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -99,16 +103,17 @@ impl Request {
         }
     }
 
-    /// The key it is about, if it is about one.
-    pub(crate) fn key(&self) -> Option<&KeyId> {
+    /// The keys it is about.
+    pub(crate) fn keys(&self) -> &[KeyId] {
         match self {
             Self::Register { id, .. }
             | Self::KeyInfo { id, .. }
             | Self::Sign(SignOrder { id, .. }, _)
             | Self::SignMany(SignManyOrder { id, .. }, _)
             | Self::Execute { id, .. }
-            | Self::Change { id, .. } => Some(id),
-            Self::List { .. } | Self::SignAggregate { .. } | Self::Health { .. } => None,
+            | Self::Change { id, .. } => std::slice::from_ref(id),
+            Self::SignAggregate { ids, .. } => ids,
+            Self::List { .. } | Self::Health { .. } => &[],
         }
     }
 
@@ -175,7 +180,39 @@ impl fmt::Debug for KmsMessage {
         f.debug_struct("KmsMessage")
             .field("caller", &self.caller)
             .field("operation", &self.request.name())
-            .field("key", &self.request.key())
+            .field("keys", &format_args!("[{}]", KeyIds(self.request.keys())))
             .finish_non_exhaustive()
+    }
+}
+
+/// The ids of the keys that a request is about, as text; of very many, some.
+pub(crate) struct KeyIds<'a>(pub(crate) &'a [KeyId]);
+
+impl fmt::Display for KeyIds<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 16;
+        for (at, id) in self.0.iter().take(SHOWN).enumerate() {
+            f.write_str(if at > 0 { "," } else { "" })?;
+            f.write_str(id.as_str())?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_very_many_keys_some_are_shown() {
+        let ids: Vec<_> =
+            (0..20).map(|number| KeyId::new(format!("key{number}")).unwrap()).collect();
+        assert_eq!(KeyIds(&ids[..2]).to_string(), "key0,key1");
+        let shown = KeyIds(&ids).to_string();
+        assert!(shown.starts_with("key0,key1,") && shown.ends_with(",key15 and 4 more"), "{shown}");
+        assert_eq!(KeyIds(&[]).to_string(), "");
     }
 }

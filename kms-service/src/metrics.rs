@@ -25,6 +25,8 @@ const OPEN: &str = "kms_open_seconds";
 const SIGN: &str = "kms_sign_seconds";
 /// Jobs that wait; by `lane`: `cheap` or `costly`.
 const QUEUE_DEPTH: &str = "kms_queue_depth";
+/// Requests under way at a remote backend, or waiting for their turn there; by `backend`.
+const AT_BACKEND: &str = "kms_backend_requests";
 /// Panics that were caught.
 const PANICS: &str = "kms_panics_total";
 /// Requests that were dropped unsigned; by `reason`: `abandoned` or `expired`.
@@ -40,6 +42,9 @@ const KEYS: &str = "kms_keys";
 
 /// The outcome of a request whose caller has gone.
 pub(crate) const ABANDONED: &str = "abandoned";
+
+/// The outcome of a request whose deadline has passed.
+pub(crate) const DEADLINE_EXCEEDED: &str = "deadline_exceeded";
 
 /// The `key_type` of what is about no key, or about none that there is.
 const NO_KEY_TYPE: &str = "none";
@@ -63,6 +68,11 @@ pub(crate) fn describe() {
         "How long the signer or operator took, without opening the shielded secret."
     );
     describe_gauge!(QUEUE_DEPTH, Unit::Count, "Jobs that wait in a lane for a thread.");
+    describe_gauge!(
+        AT_BACKEND,
+        Unit::Count,
+        "Requests under way at a remote backend, or waiting for their turn there."
+    );
     describe_counter!(PANICS, Unit::Count, "Panics caught in signers, operators and backends.");
     describe_counter!(
         DROPPED,
@@ -85,6 +95,11 @@ pub(crate) fn describe() {
 /// How many jobs wait in this lane.
 pub(crate) fn queue_depth(lane: &'static str) -> Gauge {
     gauge!(QUEUE_DEPTH, "lane" => lane)
+}
+
+/// How many requests there are at the remote backend called `backend`.
+pub(crate) fn at_backend(backend: &str) -> Gauge {
+    gauge!(AT_BACKEND, "backend" => backend.to_owned())
 }
 
 /// The panics that were caught.
@@ -119,7 +134,7 @@ pub(crate) fn outcome<T>(answer: &Result<T, KmsError>) -> &'static str {
         Err(error) => match error {
             KmsError::Stopped => "stopped",
             KmsError::Overloaded { .. } => "overloaded",
-            KmsError::DeadlineExceeded => "deadline_exceeded",
+            KmsError::DeadlineExceeded => DEADLINE_EXCEEDED,
             KmsError::TooLarge { .. } => "too_large",
             KmsError::AnswerLost => "answer_lost",
             KmsError::NotFound { .. } => "not_found",
@@ -230,13 +245,14 @@ fn requests(
 }
 
 /// How many keys there are in each state; none once this is dropped.
-pub(crate) struct KeyCount([(usize, Gauge); 3]);
+pub(crate) struct KeyCount([(i32, Gauge); 3]);
 
 impl Default for KeyCount {
     fn default() -> Self {
         Self(["active", "disabled", "pending_deletion"].map(|state| {
             let gauge = gauge!(KEYS, "state" => state);
-            gauge.set(0);
+            // Shown from the beginning. Several nodes may share a recorder: each adds what is its own.
+            gauge.increment(0);
             (0, gauge)
         }))
     }
@@ -245,16 +261,16 @@ impl Default for KeyCount {
 impl KeyCount {
     /// A key has gone from one state to another; `None` if it was not, or will not be, there.
     pub(crate) fn moved(&mut self, from: Option<KeyState>, to: Option<KeyState>) {
-        for (state, change) in [(from, -1), (to, 1)] {
+        for (state, change) in [(from, -1_i32), (to, 1)] {
             if let Some(state) = state {
                 let (count, gauge) = self.of(state);
-                *count = count.saturating_add_signed(change);
-                gauge.set(as_f64(*count));
+                *count += change;
+                gauge.increment(change);
             }
         }
     }
 
-    fn of(&mut self, state: KeyState) -> &mut (usize, Gauge) {
+    fn of(&mut self, state: KeyState) -> &mut (i32, Gauge) {
         let [active, disabled, pending] = &mut self.0;
         match state {
             KeyState::Active => active,
@@ -266,7 +282,7 @@ impl KeyCount {
 
 impl Drop for KeyCount {
     fn drop(&mut self) {
-        self.0.iter().for_each(|(_, gauge)| gauge.set(0));
+        self.0.iter().for_each(|(count, gauge)| gauge.decrement(*count));
     }
 }
 

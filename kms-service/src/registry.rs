@@ -14,6 +14,9 @@ use crate::gate::Gate;
 use crate::metrics::KeyCount;
 use crate::{Caller, KeyFilter, KmsError};
 
+/// The most keys that are looked at for one page, in about the time of a cheap signature.
+const LOOKED_AT: usize = 256;
+
 /// All registered keys of a service, in the order of their ids.
 #[derive(Default)]
 pub(crate) struct Registry {
@@ -101,13 +104,7 @@ impl Registry {
         scheme: Option<SigningScheme>,
         version: Option<u32>,
     ) -> Result<(Usable, SigningScheme), KmsError> {
-        let entry = self.permitted(caller, id)?;
-        drop(entry.shared.gate.enter(id)?);
-        let scheme = scheme.unwrap_or_else(|| entry.info.key_type.default_scheme());
-        if !entry.spec.allows_scheme(scheme) {
-            return Err(KmsError::SchemeNotAllowed { id: id.clone(), scheme });
-        }
-        entry.usable(version).map(|usable| (usable, scheme))
+        self.permitted(caller, id)?.for_signing(scheme, version)
     }
 
     /// Takes in what a backend says of a key after its state was changed.
@@ -128,9 +125,27 @@ impl Registry {
         }
     }
 
+    /// Looks at no more than [`LOOKED_AT`] keys: others wait meanwhile.
     pub(crate) fn list(&self, filter: &KeyFilter, page: &PageRequest) -> KeyPage {
-        let keys = self.keys.range::<KeyId, _>((page.start(), Bound::Unbounded));
-        KeyPage::collect(page, keys.map(|(_, entry)| &entry.info).filter(|key| filter.matches(key)))
+        let prefix = filter.prefix.as_str();
+        let start = match page.after.as_ref().map(KeyId::as_str) {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let rest = self.keys.range::<str, _>((start, Bound::Unbounded));
+        let mut rest = rest.take_while(|(id, _)| id.as_str().starts_with(prefix));
+        let (mut keys, mut last) = (Vec::new(), None);
+        for (id, entry) in rest.by_ref().take(LOOKED_AT) {
+            last = Some(id);
+            if filter.matches(&entry.info) {
+                keys.push(entry.info.clone());
+            }
+            if keys.len() >= page.limit.max(1) {
+                break;
+            }
+        }
+        let next = rest.next().and(last).cloned();
+        KeyPage { keys, next }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -155,6 +170,21 @@ impl Entry {
 
     pub(crate) fn backend(&self) -> &str {
         &self.backend
+    }
+
+    /// The key and the scheme to sign under, if that may be done now.
+    pub(crate) fn for_signing(
+        &self,
+        scheme: Option<SigningScheme>,
+        version: Option<u32>,
+    ) -> Result<(Usable, SigningScheme), KmsError> {
+        let id = &self.shared.id;
+        drop(self.shared.gate.enter(id)?);
+        let scheme = scheme.unwrap_or_else(|| self.info.key_type.default_scheme());
+        if !self.spec.allows_scheme(scheme) {
+            return Err(KmsError::SchemeNotAllowed { id: id.clone(), scheme });
+        }
+        self.usable(version).map(|usable| (usable, scheme))
     }
 
     /// What signs with this version, or the current one, of a key that is active.
@@ -205,8 +235,9 @@ pub(crate) fn check_info(spec: &KeySpec, info: &KeyInfo) -> Result<(), BackendEr
         // The pinned text is not repeated: somebody may have put the secret there.
         Some(pinned) if *pinned != info.public_key => {
             Err(BackendError::WrongSecret(Failure::new(format!(
-                "the public key is {}, which is not the one that the settings pin (`public_key`)",
-                info.public_key
+                "backend {} has the key with public key {}, which is not the one that the settings pin \
+                 (`public_key`)",
+                info.backend, info.public_key
             ))))
         }
         _ => Ok(()),
@@ -363,7 +394,36 @@ mod tests {
         assert_eq!(second.keys.len(), 1);
         assert_eq!(second.keys[0].id, id("a/3"));
         assert_eq!(second.next, None);
+        let past = PageRequest { after: Some(id("b")), limit: 2 };
+        assert!(registry.list(&filter, &past).keys.is_empty());
         let none = KeyFilter::default().key_type(KeyType::Bls12381);
         assert!(registry.list(&none, &PageRequest::first(9)).keys.is_empty());
+    }
+
+    #[test]
+    fn no_page_keeps_others_waiting_for_long() {
+        let mut registry = Registry::default();
+        let spec = KeySpec::new(id("z"), KeyType::Ed25519);
+        let one = key(&spec);
+        for number in 0..2 * LOOKED_AT + 1 {
+            let spec = KeySpec::new(id(&format!("{number:05}")), KeyType::Ed25519);
+            registry.admit(spec, "test".into(), one.clone());
+        }
+        for (filter, most) in [
+            (KeyFilter::default(), LOOKED_AT),
+            (KeyFilter::default().key_type(KeyType::Bls12381), 0),
+        ] {
+            let mut page = PageRequest::first(usize::MAX);
+            let mut pages = Vec::new();
+            loop {
+                let KeyPage { keys, next } = registry.list(&filter, &page);
+                pages.push(keys.len());
+                page.after = next;
+                if page.after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(pages, [most, most, most.min(1)]);
+        }
     }
 }

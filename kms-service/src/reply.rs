@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::KmsError;
-use crate::metrics::{ABANDONED, Meter, outcome};
+use crate::metrics::{ABANDONED, DEADLINE_EXCEEDED, Meter, outcome};
 use crate::sync::oneshot::{self, Receiver, Sender};
 
 /// Where the answer goes. When it is dropped without one, the caller gets
@@ -34,17 +34,17 @@ impl<T> Reply<T> {
         self.meter = Some(meter);
     }
 
-    /// The work was begun, just now.
-    pub(crate) fn begun(&self, now: Instant) {
+    /// When the work was begun, told once.
+    pub(crate) fn begun(&self, begun: Instant) {
         if let Some(meter) = &self.meter {
-            meter.queued(now.saturating_duration_since(self.sent));
+            meter.queued(begun.saturating_duration_since(self.sent));
         }
     }
 
-    /// The work that was begun then has ended. For so long of it, secrets were opened.
-    pub(crate) fn done(&self, begun: Instant, opening: Duration) {
+    /// The work has ended. It took so long, and for so long of it secrets were opened.
+    pub(crate) fn done(&self, time: Duration, opening: Duration) {
         if let Some(meter) = &self.meter {
-            meter.signed(begun.elapsed(), opening);
+            meter.signed(time, opening);
         }
     }
 
@@ -71,7 +71,9 @@ impl<T> Reply<T> {
     /// Counted before the caller learns of it, so that it never sees less than has happened.
     fn count(&self, outcome: &'static str) {
         if let Some(meter) = &self.meter {
-            meter.answered(if self.is_closed() { ABANDONED } else { outcome });
+            // Whoever has a deadline goes when it has passed.
+            let gone = self.is_closed() && outcome != DEADLINE_EXCEEDED;
+            meter.answered(if gone { ABANDONED } else { outcome });
         }
     }
 }

@@ -78,7 +78,7 @@ where
         };
         let engine = started.inspect_err(|report| {
             // A target of its own: who prints the returned report can leave it out of the log.
-            tracing::error!(target: "kms_service::startup", "{report}");
+            tracing::error!(target: "kms_service::startup::failed", "{report}");
         })?;
         tracing::info!(keys = engine.registry.len(), "key management service started");
         Ok(Self {
@@ -96,7 +96,7 @@ where
                 biased;
                 Some(finished) = self.engine.next_finished() => self.engine.finish(finished),
                 message = self.inbound.recv() => match message {
-                    Some(message) => self.handle(message),
+                    Some(message) => self.handle(message).await,
                     None => return Ok(()),
                 },
                 never = end_turn() => match never {},
@@ -105,7 +105,7 @@ where
                 // Others who can run may have more to ask for, and the lanes have work meanwhile.
                 step_back().await;
                 while let Some(message) = self.inbound.recv().now_or_never().flatten() {
-                    self.engine.handle(message, Waiting::Others);
+                    self.pass_on(message, Waiting::Others).await;
                 }
             }
             self.engine.lanes.call();
@@ -117,17 +117,24 @@ impl<B, O, RuntimeServiceId> KmsService<B, O, RuntimeServiceId> {
     /// Handles `message` and whatever has come behind it. Only the last one finds nothing waiting:
     /// what is cheap enough to be signed at once is signed here for one caller at a time, and by the
     /// lanes as soon as there are more.
-    fn handle(&mut self, message: KmsMessage) {
+    async fn handle(&mut self, message: KmsMessage) {
         let mut message = message;
         // Not waiting; and at some point the runtime's budget ends this, for other tasks to go on.
         while let Some(next) = self.inbound.recv().now_or_never().flatten() {
-            self.engine.handle(message, Waiting::Others);
+            self.pass_on(message, Waiting::Others).await;
             message = next;
             if let Some(Some(finished)) = self.engine.next_finished().now_or_never() {
                 self.engine.finish(finished);
             }
         }
-        self.engine.handle(message, Waiting::Nobody);
+        self.pass_on(message, Waiting::Nobody).await;
+    }
+
+    async fn pass_on(&mut self, message: KmsMessage, behind: Waiting) {
+        self.engine.handle(message, behind);
+        while self.engine.gather() {
+            step_back().await;
+        }
     }
 }
 

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use kms_backend::{LocalSigner, Operation, Signer};
-use kms_keys::{Bls12381Signature, KeyId, KeyType, Signature, SigningScheme};
+use kms_keys::{KeyId, Signature, SigningScheme};
 use kms_secrets::SecretBytes;
 use zeroize::Zeroizing;
 
 use crate::batch::{self, Outcomes};
 use crate::engine::{Engine, Envelope, Waiting};
-use crate::job::{Interrupt, Keys, Task, Ticket};
+use crate::gathering::Gathering;
+use crate::job::{Keys, Task, Ticket, caught, weight};
 use crate::message::{SignManyOrder, SignOrder};
 use crate::registry::Usable;
+use crate::remote::{Answer, Demand};
 use crate::remote_batch;
 use crate::reply::Reply;
 use crate::{AggregateSignature, Caller, KmsError, Operator};
@@ -37,21 +39,28 @@ impl Engine {
         let (signer, key_type, caller) =
             (key.signer.clone(), key.key_type, envelope.caller.clone());
         let ticket = self.ticket(envelope, Keys::One(key), reply);
+        let places = self.limits.places(message.len(), 1);
         match signer {
             Signer::Local(signer) => {
-                // A hop to another thread and back costs more than a cheap signature.
-                let at_once = behind == Waiting::Nobody && signer.is_brief();
-                let mut task = Task::boxed(ticket, move |_| {
+                // A hop to another thread and back costs more than a cheap signature. One under BIP-340 is
+                // two: the library checks it.
+                let weight = weight(&message);
+                let cheap = weight == 1 && scheme != SigningScheme::Bip340;
+                let brief = || Ok(signer.is_brief());
+                let at_once = cheap
+                    && behind == Waiting::Nobody
+                    && caught(&self.counters, brief).unwrap_or(false);
+                let mut task = Task::boxed(ticket, weight, move || {
                     signer.sign(scheme, &message).map_err(KmsError::Backend)
                 });
                 if at_once && self.lanes.is_idle(key_type) {
-                    task.run(&|| false);
+                    task.run(1, &|| false);
                     task.answer();
                 } else {
-                    self.lanes.submit(key_type, &caller, task);
+                    self.lanes.submit(key_type, caller, places, task);
                 }
             }
-            Signer::Remote(signer) => self.remotely(&id, ticket, async move {
+            Signer::Remote(signer) => self.remotely(&id, &caller, places, ticket, async move {
                 signer.sign(scheme, &message).await.map_err(KmsError::Backend)
             }),
         }
@@ -64,8 +73,10 @@ impl Engine {
         reply: Reply<Outcomes>,
     ) {
         let SignManyOrder { id, scheme, messages } = order;
+        let bytes = messages.iter().map(Vec::len).sum();
         let checked = self
             .check_count("the number of messages", messages.len())
+            .and_then(|()| self.check_sum(bytes))
             .and_then(|()| self.registry.for_signing(&envelope.caller, &id, scheme, None));
         let (key, scheme) = match checked {
             Ok(checked) => checked,
@@ -80,42 +91,39 @@ impl Engine {
         let (signer, key_type, caller) =
             (key.signer.clone(), key.key_type, envelope.caller.clone());
         let ticket = self.ticket(envelope, Keys::One(key), reply);
+        let places = self.limits.places(bytes, messages.len());
         match signer {
             Signer::Local(signer) => {
-                let parts = self.lanes.threads(key_type);
-                for part in batch::split(ticket, &signer, scheme, messages, parts) {
-                    self.lanes.submit(key_type, &caller, part);
+                let threads = self.lanes.threads(key_type);
+                let parts = batch::split(ticket, &signer, scheme, messages, threads);
+                let places = (places / parts.len()).max(1);
+                for part in parts {
+                    self.lanes.submit(key_type, caller.clone(), places, part);
                 }
             }
-            Signer::Remote(signer) => self.remotely(&id, ticket, async move {
+            // Nobody is asked for nothing.
+            Signer::Remote(_) if messages.iter().all(Result::is_err) => {
+                let refused = |message: Result<_, _>| message.err().map(Err);
+                ticket.answer(Ok(messages.into_iter().filter_map(refused).collect()));
+            }
+            Signer::Remote(signer) => self.remotely(&id, &caller, places, ticket, async move {
                 Ok(remote_batch::sign_each(&*signer, scheme, messages, deadline).await)
             }),
         }
     }
 
+    /// Leaves the aggregate to [`Engine::gather`].
     pub(crate) fn sign_aggregate(
-        &self,
+        &mut self,
         envelope: Envelope,
-        ids: &[KeyId],
+        ids: Vec<KeyId>,
         message: Vec<u8>,
         reply: Reply<AggregateSignature>,
     ) {
-        let checked = self.aggregating(&envelope.caller, ids, &message).and_then(|keys| {
-            let signers = keys.iter().map(|key| key.local(Operation::Aggregate));
-            let signers = signers.collect::<Result<Vec<_>, _>>()?;
-            Ok((keys, signers))
-        });
-        let (keys, signers) = match checked {
-            Ok(checked) => checked,
-            Err(error) => return reply.send(Err(error)),
-        };
-        let caller = envelope.caller.clone();
-        let ticket = self.ticket(envelope, Keys::Many(keys), reply);
-        self.lanes.submit(
-            KeyType::Bls12381,
-            &caller,
-            Task::boxed(ticket, move |interrupt| aggregate(&signers, &message, interrupt)),
-        );
+        match self.check_aggregate(&ids, &message) {
+            Ok(()) => self.gathering = Some(Gathering::new(envelope, ids, message, reply)),
+            Err(error) => reply.send(Err(error)),
+        }
     }
 
     pub(crate) fn execute(
@@ -136,28 +144,17 @@ impl Engine {
         };
         let (key_type, caller) = (key.key_type, envelope.caller.clone());
         let ticket = self.ticket(envelope, Keys::One(key), reply);
-        let task = Task::boxed(ticket, move |_| run(&*operator, &*signer, &input));
-        self.lanes.submit(key_type, &caller, task);
+        let places = self.limits.places(input.len(), 1);
+        let task = Task::boxed(ticket, usize::MAX, move || run(&*operator, &*signer, &input));
+        self.lanes.submit(key_type, caller, places, task);
     }
 
-    fn aggregating(
-        &self,
-        caller: &Caller,
-        ids: &[KeyId],
-        message: &[u8],
-    ) -> Result<Vec<Usable>, KmsError> {
+    fn check_aggregate(&self, ids: &[KeyId], message: &[u8]) -> Result<(), KmsError> {
         if ids.is_empty() {
             return Err(KmsError::InvalidInput { expected: "expected at least one key".into() });
         }
         self.check_count("the number of keys", ids.len())?;
-        self.check_message(SigningScheme::BlsPop, message)?;
-        let keys = ids.iter().map(|id| {
-            self.registry.permitted(caller, id)?.expect_type(KeyType::Bls12381)?;
-            self.registry
-                .for_signing(caller, id, Some(SigningScheme::BlsPop), None)
-                .map(|(key, _)| key)
-        });
-        keys.collect()
+        self.check_message(SigningScheme::BlsPop, message)
     }
 
     fn executing(
@@ -193,11 +190,16 @@ impl Engine {
         at_most(what, found, self.limits.message_bytes)
     }
 
+    /// Of messages that come in one request.
+    fn check_sum(&self, bytes: usize) -> Result<(), KmsError> {
+        at_most("all messages together", bytes, self.limits.request_bytes())
+    }
+
     fn check_count(&self, what: &'static str, found: usize) -> Result<(), KmsError> {
         at_most(what, found, self.limits.queue)
     }
 
-    fn ticket<T>(&self, envelope: Envelope, keys: Keys, reply: Reply<T>) -> Ticket<T> {
+    pub(crate) fn ticket<T>(&self, envelope: Envelope, keys: Keys, reply: Reply<T>) -> Ticket<T> {
         let Envelope { deadline, span, .. } = envelope;
         Ticket { deadline, span, counters: Arc::clone(&self.counters), keys, reply }
     }
@@ -205,14 +207,19 @@ impl Engine {
 
 impl Engine {
     /// Has the backend of the key called `id` do `work`.
-    fn remotely<T: Send + 'static>(
+    fn remotely<T: Answer>(
         &self,
         id: &KeyId,
+        caller: &Caller,
+        places: usize,
         ticket: Ticket<T>,
         work: impl Future<Output = Result<T, KmsError>> + Send + 'static,
     ) {
         match self.registry.get(id) {
-            Ok(entry) => self.remote.spawn(entry.backend(), ticket, work),
+            Ok(entry) => {
+                let demand = Demand { backend: entry.backend(), caller, places };
+                self.remote.spawn(&demand, ticket, work);
+            }
             Err(error) => ticket.answer(Err(error)),
         }
     }
@@ -222,28 +229,8 @@ fn at_most(what: &'static str, found: usize, limit: usize) -> Result<(), KmsErro
     if found > limit { Err(KmsError::TooLarge { what, found, limit }) } else { Ok(()) }
 }
 
-fn aggregate(
-    signers: &[Arc<dyn LocalSigner>],
-    message: &[u8],
-    interrupt: &Interrupt<'_>,
-) -> Result<AggregateSignature, KmsError> {
-    let mut signatures = Vec::with_capacity(signers.len());
-    for signer in signers {
-        interrupt.check()?;
-        match signer.sign(SigningScheme::BlsPop, message).map_err(KmsError::Backend)? {
-            Signature::Bls12381(signature) => signatures.push(signature),
-            _ => return Err(KmsError::Internal),
-        }
-    }
-    let signature = Bls12381Signature::aggregate(&signatures).map_err(|_| KmsError::Internal)?;
-    Ok(AggregateSignature {
-        signature: Signature::Bls12381(signature),
-        public_keys: signers.iter().map(|signer| signer.public_key().clone()).collect(),
-    })
-}
-
-/// Runs an operator into a buffer of just the size that it promises, so that nothing grows and
-/// leaves copies behind; more than it promised is not given out.
+/// Runs an operator into a buffer of just the size that it promises, which so doesn't grow and leave
+/// copies behind. One that breaks its promise may have left some; what it made is not given out.
 fn run(
     operator: &dyn Operator,
     signer: &dyn LocalSigner,

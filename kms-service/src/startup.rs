@@ -11,7 +11,7 @@ use futures::future::join_all;
 use futures::stream;
 use kms_backend::{
     Backend, BackendError, BackendSettings, ErrorChain, Failure, OpenContext, RegisteredKey,
-    deadline,
+    Request,
 };
 use kms_keys::KeyId;
 use kms_secrets::{Protection, ShieldError};
@@ -61,12 +61,12 @@ pub(crate) async fn start<B: BackendSettings, O: Operators>(
     runtime: &Handle,
 ) -> Result<Engine, StartupError> {
     // Before anything is opened: a secret that can't be shielded is not to be loaded.
-    match kms_secrets::protection().map_err(StartupError::NoShield)? {
-        Protection::Unlocked => tracing::warn!(
-            "secrets at rest are shielded by a key in unlocked pages, which may be swapped: no memory \
-             could be locked (`ulimit -l`)"
-        ),
-        locked => tracing::info!("secrets at rest are shielded by a key in {locked}"),
+    let protection = kms_secrets::protection().map_err(StartupError::NoShield)?;
+    if protection == Protection::Unlocked {
+        tracing::warn!(
+            "secrets at rest are shielded by a key in {protection}, which may be swapped: no memory could \
+             be locked (`ulimit -l`)"
+        );
     }
     let operators = OperatorTable::new(O::operators()).map_err(StartupError::DuplicateOperator)?;
     metrics::describe();
@@ -81,8 +81,8 @@ pub(crate) async fn start<B: BackendSettings, O: Operators>(
         let counters = &counters;
         async move {
             let open = guarded(counters, async { section.open(&context).await });
-            let open = deadline::within(until.into_std(), open);
-            let opened = match timeout_at(until, open).await {
+            let request = Request::until(until.into_std());
+            let opened = match timeout_at(until, request.scope(open)).await {
                 Ok(Ok(opened)) => opened.map_err(KmsError::Backend),
                 Ok(Err(panicked)) => Err(panicked),
                 Err(_) => Err(too_late(limit)),
@@ -134,6 +134,10 @@ pub(crate) async fn start<B: BackendSettings, O: Operators>(
     let engine = Engine::new(registry, backends, operators, limits, counters, runtime.clone());
     if failures.is_empty() {
         engine.measure_health();
+        // Not before: of a start that fails, its report alone is told.
+        if protection != Protection::Unlocked {
+            tracing::info!("secrets at rest are shielded by a key in {protection}");
+        }
         Ok(engine)
     } else {
         Err(StartupError::Failures(failures))
@@ -148,7 +152,7 @@ async fn register(
     limit: Duration,
 ) -> Result<RegisteredKey, KmsError> {
     let registered = lifecycle::register(counters, backend, &declared.spec);
-    timeout_at(until, deadline::within(until.into_std(), registered))
+    timeout_at(until, Request::until(until.into_std()).scope(registered))
         .await
         .unwrap_or_else(|_| Err(too_late(limit)))
 }

@@ -13,3 +13,15 @@ pub(crate) use tokio::sync::oneshot;
 pub(crate) fn on_runtime(runtime: &Handle, work: impl FnOnce() + Send + 'static) {
     drop(runtime.spawn(async { work() }));
 }
+
+/// The priority of this thread ("nice"): the higher, the later others let it run.
+pub(crate) fn niceness() -> i32 {
+    rustix::process::getpriority_process(None).unwrap_or(0)
+}
+
+/// Sets it. A thread begins with that of who made it, which is often a thread of the same kind.
+pub(crate) fn set_niceness(niceness: i32) {
+    if let Err(error) = rustix::process::setpriority_process(None, niceness.min(19)) {
+        tracing::warn!(%error, "signing does not run at the priority that it should");
+    }
+}

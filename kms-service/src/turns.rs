@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kms_backend::{Backend, BackendError, Failure, IfMissing, KeyInfo, KeySpec, deadline};
+use kms_backend::{Backend, BackendError, Failure, IfMissing, KeyInfo, KeySpec, Request};
 use kms_keys::{KeyId, KeyType};
 use tracing::Instrument;
 
@@ -27,12 +27,16 @@ enum Registering {
 impl Engine {
     /// The next lifecycle operation that has ended; `None` while there is none under way.
     pub(crate) async fn next_finished(&mut self) -> Option<Finished> {
-        match self.lifecycle.join_next().await? {
-            Ok(finished) => Some(finished),
-            // Tasks are cancelled only when the engine is dropped, and don't panic.
+        match self.lifecycle.join_next_with_id().await? {
+            Ok((task, finished)) => {
+                self.changing.remove(&task);
+                Some(finished)
+            }
+            // Its caller learns that the answer is lost, and the key's next operation has its turn.
             Err(error) => {
                 tracing::error!(%error, "a lifecycle operation was lost");
-                None
+                let id = self.changing.remove(&error.id())?;
+                Some(Finished { id, reply: None, outcome: Err(KmsError::AnswerLost) })
             }
         }
     }
@@ -71,7 +75,11 @@ impl Engine {
         reply: Reply<KeyInfo>,
     ) {
         let Envelope { caller, deadline, span } = envelope;
-        let pending = Pending { caller, deadline, span, id: id.clone(), what, reply };
+        let Some(place) = self.changes.take(&caller, 1) else {
+            self.counters.overloaded.increment();
+            return reply.send(Err(KmsError::Overloaded { retry_after: RETRY_AFTER }));
+        };
+        let pending = Pending { caller, deadline, span, id: id.clone(), what, reply, place };
         match self.serial.begin(&id, pending) {
             Turn::Now(pending) => {
                 if !self.start(pending) {
@@ -79,11 +87,6 @@ impl Engine {
                 }
             }
             Turn::Later => {}
-            Turn::Full(pending) => {
-                self.counters.overloaded.increment();
-                let overloaded = KmsError::Overloaded { retry_after: RETRY_AFTER };
-                pending.reply.send(Err(overloaded));
-            }
         }
     }
 
@@ -98,13 +101,9 @@ impl Engine {
     /// Starts an operation whose turn it is: `true` if it is under way, `false` if it has been
     /// answered already.
     fn start(&mut self, pending: Pending) -> bool {
-        if pending.reply.is_closed() {
-            self.counters.abandoned.increment();
-            return false;
-        }
-        if pending.deadline <= Instant::now() {
-            self.counters.expired.increment();
-            pending.reply.send(Err(KmsError::DeadlineExceeded));
+        let abandoned = pending.reply.is_closed();
+        if let Some(void) = self.counters.void(pending.deadline, Instant::now(), abandoned) {
+            pending.reply.send(Err(void));
             return false;
         }
         let answered = match pending.what {
@@ -142,10 +141,12 @@ impl Engine {
         pending: Pending,
         work: impl Future<Output = Result<Done, KmsError>> + Send + 'static,
     ) {
-        let Pending { deadline, span, id, reply, .. } = pending;
-        let patience = self.limits.startup;
+        let Pending { deadline, span, id, reply, place, .. } = pending;
+        let (about, patience) = (id.clone(), self.limits.startup);
         let task = async move {
-            let mut work = pin!(deadline::within(deadline, work));
+            let _place = place;
+            let request = Request::until(deadline);
+            let mut work = pin!(request.scope(work));
             if let Ok(outcome) = tokio::time::timeout_at(deadline.into(), &mut work).await {
                 return Finished { id, reply: Some(reply), outcome };
             }
@@ -159,7 +160,8 @@ impl Engine {
             });
             Finished { id, reply: None, outcome }
         };
-        self.lifecycle.spawn_on(task.instrument(span), &self.runtime);
+        let task = self.lifecycle.spawn_on(task.instrument(span), &self.runtime);
+        self.changing.insert(task.id(), about);
     }
 
     fn registering(

@@ -11,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -25,6 +26,9 @@ const CONNECTION: Duration = Duration::from_secs(10);
 
 /// The largest request, in bytes; hyper's smallest bound.
 const REQUEST_BYTES: usize = 8192;
+
+/// How much is read, unseen, of what a client still sends once it has its answer, in bytes.
+const LEFT_OVER_BYTES: u64 = 64 * 1024;
 
 /// How long to wait when a connection can't be accepted, as a rule for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -74,7 +78,7 @@ where
     }
 }
 
-async fn connection<P, F>(stream: TcpStream, page: P)
+async fn connection<P, F>(mut stream: TcpStream, page: P)
 where
     P: Fn(String) -> F + Clone + Send + 'static,
     F: Future<Output = Option<Page>> + Send + 'static,
@@ -88,12 +92,18 @@ where
         .header_read_timeout(REQUEST)
         .keep_alive(false)
         .max_buf_size(REQUEST_BYTES)
-        .serve_connection(TokioIo::new(stream), answer);
+        .serve_connection(TokioIo::new(&mut stream), answer);
     match tokio::time::timeout(CONNECTION, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection failed"),
-        Err(_) => tracing::debug!("a connection took longer than {CONNECTION:?}"),
+        Err(_) => return tracing::debug!("a connection took longer than {CONNECTION:?}"),
     }
+    // Closing while something is unread resets the connection, and the client may lose its answer.
+    let rest = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LEFT_OVER_BYTES), &mut tokio::io::sink()).await
+    };
+    drop(tokio::time::timeout(REQUEST, rest).await);
 }
 
 async fn answer<P, F>(request: &Request<Incoming>, page: P) -> Response<Full<Bytes>>

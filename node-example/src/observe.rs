@@ -5,7 +5,9 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use kms_service::KmsApi;
@@ -30,7 +32,7 @@ const SECONDS: [f64; 16] = [
 ];
 
 /// How often what was recorded is put into its buckets, whether or not anybody asks for it.
-const UPKEEP: Duration = Duration::from_secs(5);
+const UPKEEP: Duration = Duration::from_secs(1);
 
 /// How long the key management service may take to say how it is: longer than it waits for a backend.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -85,7 +87,7 @@ impl Recorder {
         RECORDER.get_or_init(install).clone().map(Self).ok_or(OtherRecorder)
     }
 
-    /// What has been recorded, in Prometheus' text form.
+    /// What has been recorded, in Prometheus' text form. May take some milliseconds.
     #[must_use]
     pub fn render(&self) -> String {
         self.0.render()
@@ -158,25 +160,26 @@ impl ServiceCore<RuntimeServiceId> for Observe {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tracing::info!(address = %listener.local_addr()?, "the node can be observed");
         let kms = KmsApi::connect::<Kms, Self>(&handle).await?.with_deadline(PATIENCE);
-        let upkeep = upkeep(recorder.0.clone());
+        let _upkeep = upkeep(recorder.0.clone())?;
         let pages = Arc::new(Pages { recorder, readiness, kms });
         status.notify_ready();
-        tokio::select! {
-            () = http::serve(&listener, move |path| {
-                let pages = Arc::clone(&pages);
-                async move { pages.page(&path).await }
-            }) => {}
-            () = upkeep => {}
-        }
+        http::serve(&listener, move |path| {
+            let pages = Arc::clone(&pages);
+            async move { pages.page(&path).await }
+        })
+        .await;
         Ok(())
     }
 }
 
-/// Until it is dropped. Without it, what is measured would be kept one by one until somebody asks.
-async fn upkeep(recorder: PrometheusHandle) {
-    let mut interval = tokio::time::interval(UPKEEP);
-    loop {
-        interval.tick().await;
-        recorder.run_upkeep();
-    }
+/// Until what it returns is dropped. Without it, what is measured would be kept one by one until somebody
+/// asks. Not on the runtime: under load there is much to put away.
+fn upkeep(recorder: PrometheusHandle) -> io::Result<mpsc::Sender<()>> {
+    let (running, stopped) = mpsc::channel();
+    thread::Builder::new().name("node-metrics".into()).spawn(move || {
+        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(UPKEEP) {
+            recorder.run_upkeep();
+        }
+    })?;
+    Ok(running)
 }

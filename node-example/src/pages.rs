@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use kms_backend::{ErrorChain, Health, HealthLevel};
-use kms_service::{HealthReport, KmsApi, KmsError};
+use kms_backend::{ErrorChain, Health, HealthLevel, PageRequest};
+use kms_service::{HealthReport, KeyFilter, KmsApi, KmsError};
 use serde::Serialize;
 
 use crate::http::Page;
@@ -24,10 +24,16 @@ impl Pages {
     /// The page at `path`, if there is one.
     pub(crate) async fn page(&self, path: &str) -> Option<Page> {
         match path {
-            "/metrics" => Some(Page::new(true, PROMETHEUS, self.recorder.render())),
+            "/metrics" => {
+                let recorder = self.recorder.clone();
+                let rendered = tokio::task::spawn_blocking(move || recorder.render()).await;
+                Some(Page::new(rendered.is_ok(), PROMETHEUS, rendered.unwrap_or_default()))
+            }
             "/health" => Some(health(self.kms.health().await)),
             "/ready" => {
-                let ready = self.readiness.get();
+                // It may have ended by itself since.
+                let kms = || self.kms.list(KeyFilter::default(), PageRequest::first(1));
+                let ready = self.readiness.get() && kms().await.is_ok();
                 let text = if ready { "ready\n" } else { "not ready\n" };
                 Some(Page::new(ready, TEXT, text.into()))
             }

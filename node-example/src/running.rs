@@ -177,8 +177,15 @@ async fn registered_keys(
 ) -> Result<Vec<KeyInfo>, Refusal> {
     let refused = |error| Refusal::new(ExitCode::Unavailable, ErrorChain(&error).to_string());
     let kms = KmsApi::connect::<Kms, Identity>(handle).await.map_err(refused)?;
-    let all = PageRequest::first(usize::MAX);
-    kms.list(KeyFilter::default(), all).await.map(|page| page.keys).map_err(refused)
+    let (mut keys, mut page) = (Vec::new(), PageRequest::first(1024));
+    loop {
+        let next = kms.list(KeyFilter::default(), page.clone()).await.map_err(refused)?;
+        keys.extend(next.keys);
+        page.after = next.next;
+        if page.after.is_none() {
+            return Ok(keys);
+        }
+    }
 }
 
 fn service_settings(

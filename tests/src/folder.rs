@@ -1,9 +1,8 @@
 //! A folder with the secrets of a node.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use kms_peers::write_secret;
 use node_example::settings::NodeSettings;
 use tempfile::TempDir;
 
@@ -35,12 +34,6 @@ const FILES: [&str; 7] = [
     "attester-2",
     "attester-3",
 ];
-
-/// Writes a file that only its owner may read, as secrets must be.
-pub fn write_secret(path: &Path, content: impl AsRef<[u8]>) {
-    fs::write(path, content).unwrap();
-    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
-}
 
 /// A folder with a secret for each key of [`SETTINGS`]; removed when dropped.
 pub struct Folder(TempDir);
@@ -75,7 +68,12 @@ impl Folder {
     #[must_use]
     pub fn settings_with(&self, part: &str, replacement: &str) -> NodeSettings {
         assert!(SETTINGS.contains(part), "{part} is not in the settings");
-        let text = SETTINGS.replacen(part, replacement, 1);
-        NodeSettings::from_yaml(&text, "the test's settings", self.0.path()).unwrap()
+        self.settings_of(&SETTINGS.replacen(part, replacement, 1))
+    }
+
+    /// Other settings on these secrets.
+    #[must_use]
+    pub fn settings_of(&self, text: &str) -> NodeSettings {
+        NodeSettings::from_yaml(text, "the test's settings", self.0.path()).unwrap()
     }
 }

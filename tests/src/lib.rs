@@ -8,6 +8,7 @@
     reason = "what fails in a test fails the test"
 )]
 
+mod audited;
 mod folder;
 pub mod memory;
 mod node;
@@ -15,7 +16,9 @@ mod small_disk;
 pub mod store_secrets;
 mod stores;
 
-pub use folder::{Folder, SETTINGS, write_secret};
+pub use audited::AuditedNode;
+pub use folder::{Folder, SETTINGS};
+pub use kms_peers::{paired, paired_but, write_secret};
 pub use node::{id, kms_of, message, slots, start, start_kms, stop_kms, verify};
 pub use small_disk::SmallDisk;
 pub use stores::{key_file, open_store, proved};

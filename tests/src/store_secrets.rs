@@ -20,7 +20,8 @@ pub type StoreSecrets = Vec<(String, Vec<u8>)>;
 #[derive(Deserialize)]
 struct Header {
     store: String,
-    unlockers: Vec<Unlocker>,
+    /// Others may be of a kind that is not known here.
+    unlockers: Vec<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -54,7 +55,8 @@ pub fn secrets_of(store: &Path, unlock: &Unlock<'_>) -> StoreSecrets {
     let header = transaction.open_table(meta).unwrap().get("header").unwrap().unwrap();
     let Header { store, unlockers } = serde_json::from_slice(header.value()).unwrap();
     let store = hex(&store);
-    let Unlocker { name, kind, added, sealed } = unlockers.into_iter().next().unwrap();
+    let first = unlockers.into_iter().next().unwrap();
+    let Unlocker { name, kind, added, sealed } = serde_json::from_value(first).unwrap();
 
     let wrapping = wrapping_key(&kind, unlock, &store);
     let json = serde_json::to_vec(&(name, kind, added)).unwrap();

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use kms_backend::{BackendSettings, Capabilities, Operation};
+use kms_backend::{BackendSettings, Capabilities, Operation, SourceUse};
 use kms_backends::AnyBackend;
 use kms_keys::{KeyType, SigningScheme};
 use serde_json::{Value, json};
@@ -59,7 +59,23 @@ fn table() -> String {
         let cells = backends.iter().map(|(_, backend)| can(backend).unwrap_or("").to_owned());
         rows.push(row(&format!("{operation} keys").replace("of keys", "of a key"), cells));
     }
+    rows.push(row("limits", backends.iter().map(|(_, can)| limits(can))));
     rows.concat()
+}
+
+/// What a key needs there, and how long what it signs may be.
+fn limits(can: &Capabilities) -> String {
+    let source = match can.source {
+        SourceUse::Required => "each key needs a `source`",
+        SourceUse::Optional => "a key may have a `source`: it is imported",
+        SourceUse::Refused => "no key has a `source`",
+        other => panic!("{other:?} is not described"),
+    };
+    let messages = can.keys.iter().filter_map(|key| {
+        let bytes = key.message_bytes.as_ref()?;
+        Some(format!("{} messages have {} to {} bytes", key.key_type, bytes.start(), bytes.end()))
+    });
+    [source.to_owned()].into_iter().chain(messages).collect::<Vec<_>>().join("; ")
 }
 
 fn row(first: &str, cells: impl Iterator<Item = String>) -> String {

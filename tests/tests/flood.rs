@@ -12,7 +12,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use kms_backend::HealthLevel;
 use kms_service::{KmsApi, KmsError};
-use kms_tests::{Folder, id, kms_of, message, verify};
+use kms_tests::{Folder, SETTINGS, id, kms_of, message, slots, verify};
 use node_example::attesters::Attesters;
 use node_example::identity::Identity;
 use node_example::proposer::Proposer;
@@ -21,7 +21,8 @@ use tokio::sync::Barrier;
 
 const REQUESTS: usize = 1500;
 
-/// Asks for all signatures at once; how many there were, and how many requests were refused.
+/// Asks for all signatures at once; how many there were, and how many requests were refused. Each is answered,
+/// by a signature of its own message or a refusal that says when to try again.
 async fn flood(kms: KmsApi, key: &'static str, together: Arc<Barrier>) -> (usize, usize) {
     let key = id(key);
     let public = kms.public_key(&key).await.unwrap();
@@ -34,7 +35,10 @@ async fn flood(kms: KmsApi, key: &'static str, together: Arc<Barrier>) -> (usize
                 verify(&public, &message(number), &signature);
                 signed += 1;
             }
-            Err(KmsError::Overloaded { .. }) => refused += 1,
+            Err(KmsError::Overloaded { retry_after }) => {
+                assert!(!retry_after.is_zero());
+                refused += 1;
+            }
             Err(other) => panic!("{other:?}"),
         }
     }
@@ -44,7 +48,10 @@ async fn flood(kms: KmsApi, key: &'static str, together: Arc<Barrier>) -> (usize
 async fn flooded(seed: u8, queue: usize) -> Vec<(usize, usize)> {
     let folder = Folder::new(seed);
     let limits = format!("limits: {{ queue: {queue}, ");
-    let node = RunningNode::start(folder.settings_with("limits: { ", &limits)).await.unwrap();
+    // After the first slot, the node's own services ask for nothing.
+    let settings = SETTINGS.replace("limits: { ", &limits).replace("slot: 5ms", "slot: 1h");
+    let mut node = RunningNode::start(folder.settings_of(&settings)).await.unwrap();
+    slots(&mut node, 1).await;
     let together = Arc::new(Barrier::new(3));
     let floods = [
         tokio::spawn(flood(
@@ -63,6 +70,7 @@ async fn flooded(seed: u8, queue: usize) -> Vec<(usize, usize)> {
     for (signed, refused) in &counts {
         assert_eq!(signed + refused, REQUESTS);
     }
+    let refused: usize = counts.iter().map(|(_, refused)| refused).sum();
 
     let kms = kms_of::<Identity>(&node).await;
     for key in ["node/identity", "proposer/main", "attester/0"] {
@@ -71,6 +79,9 @@ async fn flooded(seed: u8, queue: usize) -> Vec<(usize, usize)> {
     }
     let health = kms.health().await.unwrap();
     assert_eq!((health.level, health.keys, health.counters.panics), (HealthLevel::Ok, 7, 0));
+    // Refused once each, as the service has it too, and nothing was dropped.
+    assert_eq!(health.counters.overloaded, refused as u64);
+    assert_eq!((health.counters.abandoned, health.counters.expired), (0, 0));
     node.stop().await;
     counts
 }
@@ -83,11 +94,11 @@ async fn with_room_for_all() {
     }
 }
 
-/// A short queue: what it doesn't hold is refused at once. Who gets how many through is up to the
-/// scheduler.
+/// A short queue, of no more than an aggregate of the four attesters needs: what it doesn't hold is refused at
+/// once. Who gets how many through is up to the scheduler.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_short_queue() {
-    let counts = flooded(2, 2).await;
+    let counts = flooded(2, 4).await;
     assert!(counts.iter().any(|(signed, _)| *signed != 0), "{counts:?}");
     assert!(counts.iter().any(|(_, refused)| *refused != 0), "{counts:?}");
 }

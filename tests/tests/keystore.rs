@@ -7,8 +7,6 @@
     reason = "what fails in a test fails the test"
 )]
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,7 +15,7 @@ use kms_backend_keystore::{MasterSecret, Store, UnlockSecret};
 use kms_keys::{KeyType, Mnemonic, SigningScheme};
 use kms_secrets::SecretBytes;
 use kms_service::{KeyFilter, KeyRequest, KmsError};
-use kms_tests::{id, kms_of, slots, start_kms, stop_kms};
+use kms_tests::{id, kms_of, slots, start_kms, stop_kms, write_secret};
 use node_example::attesters::Attesters;
 use node_example::identity::Identity;
 use node_example::refusal::{ExitCode, Refusal};
@@ -50,9 +48,7 @@ fn folder() -> TempDir {
 }
 
 fn passphrase(folder: &Path, text: &str) {
-    let path = folder.join("passphrase");
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    write_secret(&folder.join("passphrase"), text);
 }
 
 async fn start(folder: &TempDir, create: bool) -> Result<RunningNode, Refusal> {

@@ -7,8 +7,8 @@ use anyhow::{Context, ensure};
 use crate::peers::Peers;
 use crate::system::is_root;
 
-/// The names of tests that mount a small file system begin so.
-const NEEDS_ROOT: &str = "store_disk::";
+/// The names of tests that mount a small file system have this in them.
+const NEEDS_ROOT: &str = "_disk::";
 
 /// Runs the tests with no test ignored – but for those that only root can run, if this isn't root.
 pub(crate) fn run(peers: &Peers, cargo: &[String]) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use kms_keys::{KeyType, SigningScheme};
 
@@ -20,11 +21,22 @@ pub struct Capabilities {
 
 /// A key type that a backend holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KeyCapability {
     /// The key type.
     pub key_type: KeyType,
     /// The schemes that its keys can sign under there.
     pub schemes: Vec<SigningScheme>,
+    /// How many bytes a message may have that is sent there as it is; `None` where the backend has no limits
+    /// of its own. It refuses others before it asks anybody.
+    pub message_bytes: Option<RangeInclusive<usize>>,
+}
+
+impl KeyCapability {
+    /// A key type whose keys sign under these schemes, messages of any length.
+    pub fn new(key_type: KeyType, schemes: impl IntoIterator<Item = SigningScheme>) -> Self {
+        Self { key_type, schemes: schemes.into_iter().collect(), message_bytes: None }
+    }
 }
 
 /// What a backend does with the `source` of a key's settings.
@@ -33,6 +45,9 @@ pub struct KeyCapability {
 pub enum SourceUse {
     /// Each key needs one: the secret is read from it every time.
     Required,
+    /// The backend has its own secrets, and imports that of a key with a source that it doesn't have yet. It
+    /// reads the source then alone.
+    Optional,
     /// The backend has its own secrets; a key with a source is a mistake.
     Refused,
 }
@@ -70,7 +85,7 @@ impl Capabilities {
     pub fn software(source: SourceUse, operations: impl IntoIterator<Item = Operation>) -> Self {
         let keys = KeyType::ALL
             .iter()
-            .map(|&key_type| KeyCapability { key_type, schemes: key_type.schemes().to_vec() });
+            .map(|&key_type| KeyCapability::new(key_type, key_type.schemes().iter().copied()));
         Self::new(keys, source, operations)
     }
 

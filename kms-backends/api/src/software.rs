@@ -10,8 +10,8 @@ use kms_secrets::{ShieldError, Shielded, WIPED_STACK_BYTES, on_wiped_stack};
 
 use crate::{BackendError, ErrorChain, Failure, LocalSigner};
 
-/// Bytes of stack that are wiped after an Ed25519 signature, which uses a fraction of the others'.
-const ED25519_STACK: usize = 16 * 1024;
+/// Bytes of stack that are wiped around a signature. [`RestingKey::sign`] wipes what it used itself.
+const OPENED_STACK: usize = 4096;
 
 /// Signs with a key that is in this process's memory until the signer is dropped. For backends that
 /// load secrets.
@@ -61,12 +61,7 @@ impl LocalSigner for SoftwareSigner {
     }
 
     fn sign(&self, scheme: SigningScheme, message: &[u8]) -> Result<Signature, BackendError> {
-        let sign = |key: RestingKey<'_>| key.sign(scheme, message);
-        let signed = match self.public_key.key_type() {
-            // To wipe what the others need would take as long as all the rest of shielding.
-            KeyType::Ed25519 => self.open::<ED25519_STACK, _>(sign)?,
-            _ => self.open::<WIPED_STACK_BYTES, _>(sign)?,
-        };
+        let signed = self.open::<OPENED_STACK, _>(|key| key.sign(scheme, message))?;
         signed.map_err(|cause| match cause {
             SignError::RandomnessUnavailable(_) => {
                 BackendError::Unavailable(Failure::because("no randomness to sign with", cause))

@@ -17,7 +17,8 @@ pub struct KeySpec {
     pub key_type: KeyType,
     /// What to do when there is no such key.
     pub if_missing: IfMissing,
-    /// Where the key's secret comes from, for backends that have no secrets of their own.
+    /// Where the key's secret comes from, for backends that have no secrets of their own, or where one that has
+    /// takes it from when it has no such key.
     pub source: Option<SecretSource>,
     /// What the key is derived from if it is missing, for backends that keep masters.
     pub derivation: Option<Derivation>,

@@ -18,6 +18,7 @@ use crate::error::Refusal;
 use crate::keys::{Found, PublicKeys, Versions};
 use crate::leftover::make;
 use crate::names;
+use crate::orphan::{Wanted, is_recent};
 use crate::signer::AwsSigner;
 
 pub(crate) struct Aws {
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) client: Client,
     pub(crate) settings: AwsSettings,
     pub(crate) public_keys: PublicKeys,
+    pub(crate) wanted: Wanted,
 }
 
 impl Aws {
@@ -110,7 +112,8 @@ impl Shared {
         let remote = Remote::open(&context.name, &settings.remote, &context.base_dir)?;
         let remote = Arc::new(remote);
         let client = Client::new(&settings, context, &remote)?;
-        Ok(Self { remote, client, settings, public_keys: PublicKeys::default() })
+        let (public_keys, wanted) = (PublicKeys::default(), Wanted::default());
+        Ok(Self { remote, client, settings, public_keys, wanted })
     }
 
     pub(crate) async fn retried<T, F>(
@@ -126,6 +129,21 @@ impl Shared {
         self.remote.retried(&call, work).await
     }
 
+    /// Asks once, inside of something else that is under way, with records of its own.
+    pub(crate) async fn once<T, F>(
+        &self,
+        operation: &'static str,
+        key: &KeyId,
+        mut work: impl FnMut() -> F,
+    ) -> Result<T, BackendError>
+    where
+        F: Future<Output = Result<T, BackendError>>,
+    {
+        let call = Call { operation, key: Some(key.as_str()), algorithm: None };
+        // The SDK's requests are large, and what is under way has one in it already.
+        self.remote.once(&call, || Box::pin(work())).await
+    }
+
     /// Whether AWS answers and knows who asks. Whether that one may list aliases doesn't matter.
     async fn ping(&self) -> Result<(), BackendError> {
         let asked = |aws: &aws_sdk_kms::Client| aws.list_aliases().limit(1).send();
@@ -138,7 +156,7 @@ impl Shared {
     }
 
     async fn health(&self) -> Health {
-        match self.ping().await {
+        match self.remote.once(&Call::HEALTH, || self.ping()).await {
             Ok(()) => Health::ok(),
             Err(error) => {
                 let level =
@@ -175,6 +193,13 @@ impl Backend for Aws {
                 "key {id} is there as a {other} key, and not of type {}",
                 spec.key_type
             ))));
+        }
+        let created = versions.last_key_value().and_then(|(_, newest)| newest.described.created);
+        if spec.if_missing == IfMissing::Generate
+            && !self.shared.settings.keys.contains_key(id)
+            && is_recent(created)
+        {
+            self.shared.look_for_orphans(id);
         }
         self.registered(id, &versions)
     }
@@ -238,6 +263,7 @@ impl Backend for Aws {
             Ok(versions.filter(|them| them.last_key_value().is_some_and(|(it, _)| *it >= next)))
         };
         let versions = shared.remote.until_usable(look).await?;
+        shared.look_for_orphans(id);
         self.registered(id, &versions)
     }
 
@@ -257,5 +283,8 @@ impl Backend for Aws {
         self.changed(id, Change::CancelDelete).await
     }
 
-    async fn close(&self) {}
+    async fn close(&self) {
+        self.health.close().await;
+        self.shared.remote.close().await;
+    }
 }

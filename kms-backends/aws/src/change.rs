@@ -94,7 +94,7 @@ impl Shared {
     }
 
     async fn state(&self, id: &KeyId, aws_id: &str) -> Result<KeyState, BackendError> {
-        let described = self.describe_once(id, aws_id).await?;
+        let described = self.once("describe", id, || self.describe_once(id, aws_id)).await?;
         described.map(|described| described.state).ok_or_else(|| late(id))
     }
 

@@ -12,7 +12,7 @@ use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::http::http_client_fn;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use kms_backend::{BackendError, Failure, OpenContext};
-use kms_backend_remote::Remote;
+use kms_backend_remote::{NewLogin, Remote};
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber;
 
@@ -23,6 +23,8 @@ use crate::error::{Refusal, refusal};
 pub(crate) struct Client {
     aws: aws_sdk_kms::Client,
     credentials: Arc<Store>,
+    /// Where AWS is asked, for errors.
+    place: String,
 }
 
 impl Client {
@@ -32,14 +34,13 @@ impl Client {
         context: &OpenContext,
         remote: &Arc<Remote>,
     ) -> Result<Self, BackendError> {
-        let region = settings.region.clone().or_else(|| text("AWS_REGION"));
-        let region = region.or_else(|| text("AWS_DEFAULT_REGION")).ok_or_else(|| {
-            misconfigured("no region is given: neither `region` nor AWS_REGION is set".into())
-        })?;
+        let region = region(settings)?;
         let connector = crate::http::connector();
         let credentials =
             Store::new(settings, &region, context, Arc::clone(remote), connector.clone())?;
         let credentials = Arc::new(credentials);
+        let in_region = || format!("region {region}");
+        let place = settings.endpoint_override.clone().unwrap_or_else(in_region);
         let mut config = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region))
@@ -58,10 +59,11 @@ impl Client {
             }
             config = config.endpoint_url(endpoint);
         }
-        Ok(Self { aws: aws_sdk_kms::Client::from_conf(config.build()), credentials })
+        let aws = aws_sdk_kms::Client::from_conf(config.build());
+        Ok(Self { aws, credentials, place })
     }
 
-    /// Asks once, and once more with other credentials where those were refused and others are found.
+    /// Asks once. Where the credentials were refused and others are found, there is a [`NewLogin`].
     pub(crate) async fn ask<T, E, F>(
         &self,
         what: &str,
@@ -74,18 +76,39 @@ impl Client {
         let no_credentials = |error| Refusal { error, by_credentials: true };
         let used = self.credentials.ready().await.map_err(no_credentials)?;
         // What the SDK would tell of has requests in it.
-        let ask = || request(&self.aws).with_subscriber(Dispatch::none());
-        let refused = match ask().await {
+        let asked = request(&self.aws).with_subscriber(Dispatch::none());
+        let refused = match asked.await {
             Ok(answer) => return Ok(answer),
-            Err(error) => refusal(what, error),
+            Err(error) => self.refusal(what, error),
         };
-        if !refused.by_credentials
-            || !self.credentials.refused(used).await.map_err(no_credentials)?
+        if refused.by_credentials
+            && !NewLogin::is_used()
+            && self.credentials.refused(used).await.map_err(no_credentials)?
         {
-            return Err(refused);
+            return Err(refused.with_new_login());
         }
-        ask().await.map_err(|error| refusal(what, error))
+        Err(refused)
     }
+
+    fn refusal<E>(&self, what: &str, error: SdkError<E, HttpResponse>) -> Refusal
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        match error {
+            SdkError::DispatchFailure(_) => {
+                refusal(&format!("{what}: no answer from {}", self.place), error)
+            }
+            error => refusal(what, error),
+        }
+    }
+}
+
+/// The region that the settings say, or the environment.
+pub(crate) fn region(settings: &AwsSettings) -> Result<String, BackendError> {
+    let region = settings.region.clone().or_else(|| text("AWS_REGION"));
+    region.or_else(|| text("AWS_DEFAULT_REGION")).ok_or_else(|| {
+        misconfigured("no region is given: neither `region` nor AWS_REGION is set".into())
+    })
 }
 
 fn misconfigured(what: String) -> BackendError {

@@ -58,7 +58,7 @@ pub(crate) struct Store {
     source: Source,
     remote: Arc<Remote>,
     kept: RwLock<Option<Arc<Kept>>>,
-    /// Held while they are renewed. When that was tried in the background.
+    /// Held while they are renewed. When that was tried in the background, or since a request was refused.
     renewing: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -136,15 +136,28 @@ impl Store {
         });
     }
 
-    /// Reads the credentials again, since those of `number` were refused. Whether others are there now.
+    /// Reads the credentials again, since those of `number` were refused. Whether others are there now. A role is
+    /// not taken on again a moment after that was tried: whom AWS refuses asks its token service no more often.
     pub(crate) async fn refused(&self, number: u64) -> Result<bool, BackendError> {
-        let _renewing = self.renewing.lock().await;
+        let mut tried = self.renewing.lock().await;
         let old = self.kept();
         if old.as_ref().is_some_and(|kept| kept.number != number) {
             return Ok(true);
         }
+        if let Source::WebIdentity(_) = self.source {
+            if tried.is_some_and(|tried| tried.elapsed() < AGAIN) {
+                return Ok(false);
+            }
+            *tried = Some(Instant::now());
+        }
         let new = self.renew(old.as_deref()).await?;
         Ok(old.is_none_or(|old| old.access_key_id != new.access_key_id))
+    }
+
+    /// What is kept, for one request.
+    pub(crate) fn opened(&self) -> Result<Credentials, CredentialsError> {
+        let kept = self.kept().ok_or_else(|| CredentialsError::not_loaded("none are read"))?;
+        kept.open()
     }
 
     fn kept(&self) -> Option<Arc<Kept>> {
@@ -155,7 +168,7 @@ impl Store {
         let found = match &self.source {
             Source::WebIdentity(identity) => {
                 let call = Call { operation: "assume_role", key: None, algorithm: None };
-                self.remote.once(&call, identity.assume_role()).await?
+                self.remote.once(&call, || identity.assume_role()).await?
             }
             Source::Environment => blocking(read_environment).await?,
             Source::Profile { file, name } => {
@@ -195,8 +208,7 @@ impl ProvideCredentials for Provider {
     where
         Self: 'a,
     {
-        let opened = self.0.kept().ok_or_else(|| CredentialsError::not_loaded("none are read"));
-        future::ProvideCredentials::ready(opened.and_then(|kept| kept.open()))
+        future::ProvideCredentials::ready(self.0.opened())
     }
 }
 

@@ -5,12 +5,21 @@ use std::error::Error;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use kms_backend::{BackendError, Failure};
+use kms_backend_remote::{NewLogin, is_distrust};
 
 /// An error, and whether it is that there are no credentials, or that they are not accepted.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) error: BackendError,
     pub(crate) by_credentials: bool,
+}
+
+impl Refusal {
+    /// The same where there are other credentials now.
+    pub(crate) fn with_new_login(self) -> Self {
+        let failure = Failure::because(self.error.to_string(), NewLogin);
+        Self { error: BackendError::Denied(failure), ..self }
+    }
 }
 
 impl From<BackendError> for Refusal {
@@ -25,22 +34,46 @@ where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let SdkError::ServiceError(refused) = error else {
-        let class = match &error {
-            SdkError::ConstructionFailure(_) => BackendError::Misconfigured,
-            // No answer, too late an answer, or one that isn't AWS'.
-            _ => BackendError::Unavailable,
-        };
+        let is_made = !matches!(error, SdkError::ConstructionFailure(_));
         let cause = error.into_source().unwrap_or_else(|error| Box::new(error));
-        return class(Failure::because(what, cause)).into();
+        let error = match is_made {
+            // No answer, too late an answer, or one that isn't AWS'.
+            true => unanswered(what, cause),
+            false => BackendError::Misconfigured(Failure::because(what, cause)),
+        };
+        return error.into();
     };
     let status = refused.raw().status().as_u16();
-    let code = refused.err().code().unwrap_or("no error code");
+    spoken(what, refused.err().code(), status, refused.err().message())
+}
+
+/// What it means that there is no answer.
+pub(crate) fn unanswered(
+    what: impl Into<String>,
+    cause: impl Into<Box<dyn Error + Send + Sync>>,
+) -> BackendError {
+    let (what, cause) = (what.into(), cause.into());
+    if is_distrust(&*cause) {
+        let what = format!("{what}: the server's certificate is not believed");
+        return BackendError::Misconfigured(Failure::because(what, cause));
+    }
+    BackendError::Unavailable(Failure::because(what, cause))
+}
+
+/// The same for an error in AWS' own words.
+pub(crate) fn spoken(
+    what: &str,
+    code: Option<&str>,
+    status: u16,
+    message: Option<&str>,
+) -> Refusal {
+    let code = code.unwrap_or("no error code");
     if is_about_credentials(code) {
         // Its message may repeat the request with its token.
         let text = format!("{what}: AWS doesn't accept the credentials ({code})");
         return Refusal { error: BackendError::Denied(Failure::new(text)), by_credentials: true };
     }
-    let said = refused.err().message().unwrap_or("nothing else");
+    let said = message.unwrap_or("nothing else");
     let failure = Failure::new(format!("{what}: AWS says {code} ({status}): {said}"));
     classified(code, status, failure).into()
 }
@@ -52,6 +85,10 @@ fn classified(code: &str, status: u16, failure: Failure) -> BackendError {
         "AlreadyExistsException" => BackendError::AlreadyExists(failure),
         "AccessDeniedException" | "DisabledException" | "KMSInvalidStateException" => {
             BackendError::Denied(failure)
+        }
+        // What is to be decrypted is another key's, was changed, or is bound to something else.
+        "InvalidCiphertextException" | "IncorrectKeyException" => {
+            BackendError::WrongSecret(failure)
         }
         _ if is_throttling(code) => BackendError::Throttled { failure, retry_after: None },
         "KeyUnavailableException"
@@ -108,6 +145,8 @@ mod tests {
             ("NotFoundException", 400, "not_found"),
             ("AlreadyExistsException", 400, "already_exists"),
             ("DisabledException", 400, "denied"),
+            ("InvalidCiphertextException", 400, "wrong_secret"),
+            ("IncorrectKeyException", 400, "wrong_secret"),
             ("KMSInvalidStateException", 400, "denied"),
             ("ThrottlingException", 400, "throttled"),
             ("LimitExceededException", 400, "throttled"),

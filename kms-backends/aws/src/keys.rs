@@ -16,6 +16,8 @@ use crate::names;
 pub(crate) const TAG_ID: &str = "kms-id";
 pub(crate) const TAG_VERSION: &str = "kms-version";
 pub(crate) const TAG_CREATION: &str = "kms-creation";
+/// The alias of the current version: another node may have a key of the same id and other aliases.
+pub(crate) const TAG_ALIAS: &str = "kms-alias";
 
 /// What AWS says of one of its keys.
 #[derive(Clone, Debug)]
@@ -217,9 +219,13 @@ impl Shared {
         let description = self.settings.description.clone();
         let description =
             description.unwrap_or_else(|| format!("Key {id} of a node, version {version}"));
-        let own =
-            [(TAG_ID, id.as_str()), (TAG_VERSION, &version.to_string()), (TAG_CREATION, creation)]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let own = [
+            (TAG_ID, id.as_str()),
+            (TAG_VERSION, &version.to_string()),
+            (TAG_CREATION, creation),
+            (TAG_ALIAS, &self.alias(id, None)?),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
         let tags = self.settings.tags.clone().into_iter().chain(own);
         let tags = tags.map(|(key, value)| types::Tag::builder().tag_key(key).tag_value(value));
         let tags: Result<Vec<_>, _> = tags.map(types::builders::TagBuilder::build).collect();

@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kms_backend::{BackendError, ErrorChain, Failure, KeyState};
+use kms_backend::{BackendError, ErrorChain, Failure};
 use kms_backend_remote::Call;
 use kms_keys::{KeyId, KeyType};
 use tokio::runtime::Handle;
 
 use crate::backend::Shared;
 use crate::keys::{Found, TAG_CREATION};
+use crate::orphan::{self, Standing, tag};
 
 /// The days that a key nobody knows of is kept: as few as AWS allows.
 const DAYS: i32 = 7;
@@ -35,8 +36,28 @@ struct State {
     made: Option<String>,
     /// How often nobody knows whether one was made.
     unknown: usize,
-    /// Whether what was made got its alias.
-    named: bool,
+    naming: Naming,
+}
+
+/// Whether what was made has its alias.
+#[derive(Clone, Copy, Default)]
+enum Naming {
+    /// AWS wasn't asked, or refused.
+    #[default]
+    No,
+    /// AWS was asked, and didn't answer. That no alias is seen doesn't say that there is none.
+    Unknown,
+    Yes,
+}
+
+/// What there is to be cleaned up after a creation.
+struct Leftovers {
+    /// A key that no alias was given to.
+    lost: Option<String>,
+    /// A key with the creation's tag that is left alone.
+    kept: Option<String>,
+    /// How many others may have been made.
+    unknown: usize,
 }
 
 /// Makes this version of a key and gives it `alias`, unless that is taken: whoever has it was first.
@@ -64,7 +85,9 @@ pub(crate) async fn make(
     let look = || shared.look_at(id, &creation.alias);
     let found = shared.remote.reconciled(&call, look, || creation.act(key_type, version)).await?;
     let mut state = creation.state();
-    state.named = state.made.as_ref() == Some(&found.described.aws_id);
+    if state.made.as_ref() == Some(&found.described.aws_id) {
+        state.naming = Naming::Yes;
+    }
     drop(state);
     Ok(found)
 }
@@ -86,7 +109,16 @@ impl Creation {
                 created
             }
         };
-        self.shared.name(&self.id, &self.alias, &made).await
+        let before = std::mem::replace(&mut self.state().naming, Naming::Unknown);
+        let name = || self.shared.name(&self.id, &self.alias, &made);
+        let named = self.shared.once("create_alias", &self.id, name).await;
+        match &named {
+            Ok(()) => self.state().naming = Naming::Yes,
+            Err(BackendError::Unavailable(_)) => {}
+            // That this try did nothing says nothing of one before.
+            Err(_) => self.state().naming = before,
+        }
+        named
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -96,20 +128,23 @@ impl Creation {
 
 impl Drop for Creation {
     fn drop(&mut self) {
-        let mut state = self.state().clone();
-        if state.named {
-            state.made = None;
+        let State { made, unknown, naming } = self.state().clone();
+        let Ok(runtime) = Handle::try_current() else { return };
+        if let (Naming::Unknown, Some(made)) = (naming, &made) {
+            let candidates = vec![(self.id.clone(), made.clone())];
+            let pause = self.shared.remote.settings().timeout;
+            runtime.spawn(orphan::follow(Arc::downgrade(&self.shared), candidates, pause));
         }
-        if state.made.is_none() && state.unknown == 0 {
+        let (lost, kept) = if let Naming::No = naming { (made, None) } else { (None, made) };
+        let mut leftovers = Leftovers { lost, kept, unknown };
+        if leftovers.is_none() {
             return;
         }
-        let Ok(runtime) = Handle::try_current() else { return };
-        let (shared, id) = (Arc::clone(&self.shared), self.id.clone());
-        let (alias, tag) = (self.alias.clone(), self.tag.clone());
+        let (shared, id, tag) = (Arc::clone(&self.shared), self.id.clone(), self.tag.clone());
         runtime.spawn(async move {
             // Whatever is still under way has arrived, or never will.
             tokio::time::sleep(shared.remote.settings().timeout).await;
-            if !shared.clean_up(&id, &alias, &tag, state).await {
+            if !clean_up(shared, &id, &tag, &mut leftovers).await {
                 tracing::warn!(
                     key = %id, tag = TAG_CREATION, value = tag,
                     "a key that nobody uses may be left in AWS; it has this tag"
@@ -119,103 +154,52 @@ impl Drop for Creation {
     }
 }
 
-impl Shared {
-    /// Whether there is nothing more to be looked for.
-    async fn clean_up(&self, id: &KeyId, alias: &str, tag: &str, mut state: State) -> bool {
-        for pause in LOOKS {
-            tokio::time::sleep(pause).await;
-            if let Err(error) = self.look_for_leftovers(id, alias, tag, &mut state).await {
-                tracing::warn!(key = %id, error = %ErrorChain(&error), "keys are not cleaned up");
-            } else if state.made.is_none() && state.unknown == 0 {
-                return true;
-            }
-        }
-        false
+impl Leftovers {
+    fn is_none(&self) -> bool {
+        self.lost.is_none() && self.unknown == 0
     }
+}
 
+/// Whether there is nothing more to be looked for. The first look is made for a backend that is dropped meanwhile,
+/// too; the others end with it.
+async fn clean_up(shared: Arc<Shared>, id: &KeyId, tag: &str, leftovers: &mut Leftovers) -> bool {
+    let (later, mut now) = (Arc::downgrade(&shared), Some(shared));
+    for pause in LOOKS {
+        tokio::time::sleep(pause).await;
+        let Some(shared) = now.take().or_else(|| later.upgrade()) else { return false };
+        if let Err(error) = shared.look_for_leftovers(id, tag, leftovers).await {
+            tracing::warn!(key = %id, error = %ErrorChain(&error), "keys are not cleaned up");
+        } else if leftovers.is_none() {
+            return true;
+        }
+    }
+    false
+}
+
+impl Shared {
+    /// Nobody else gives an alias to a key of this creation, so that one look is enough.
     async fn look_for_leftovers(
         &self,
         id: &KeyId,
-        alias: &str,
-        tag: &str,
-        state: &mut State,
+        creation: &str,
+        leftovers: &mut Leftovers,
     ) -> Result<(), BackendError> {
-        let kept = self.describe(id, alias).await?.map(|described| described.aws_id);
-        if let Some(made) = &state.made {
-            if kept.as_ref() != Some(made) {
-                self.give_up(id, made).await?;
-            }
-            state.made = None;
+        if let Some(lost) = &leftovers.lost
+            && self.give_up(id, lost, DAYS).await? != Standing::Unseen
+        {
+            leftovers.lost = None;
         }
-        if state.unknown == 0 {
+        if leftovers.unknown == 0 {
             return Ok(());
         }
-        for aws_id in self.tagged(tag).await? {
-            if kept.as_ref() != Some(&aws_id) && self.give_up(id, &aws_id).await? {
-                state.unknown = state.unknown.saturating_sub(1);
+        let is_ours = |tags: &[_]| (tag(tags, TAG_CREATION)? == creation).then_some(());
+        for (aws_id, ()) in self.tagged(is_ours).await? {
+            if leftovers.kept.as_ref() != Some(&aws_id)
+                && self.give_up(id, &aws_id, DAYS).await? == Standing::Unnamed
+            {
+                leftovers.unknown = leftovers.unknown.saturating_sub(1);
             }
         }
         Ok(())
-    }
-
-    /// Schedules the deletion of a key that nobody knows of. Whether that hadn't been done.
-    async fn give_up(&self, id: &KeyId, aws_id: &str) -> Result<bool, BackendError> {
-        let described = self.describe(id, aws_id).await?;
-        if described.is_none_or(|it| matches!(it.state, KeyState::PendingDeletion { .. })) {
-            return Ok(false);
-        }
-        let what = format!("can't schedule the deletion of {aws_id}");
-        let scheduled = self.retried("schedule_delete", Some(id), || async {
-            let asked = |aws: &aws_sdk_kms::Client| {
-                aws.schedule_key_deletion().key_id(aws_id).pending_window_in_days(DAYS).send()
-            };
-            self.client.ask(&what, asked).await.map_err(|refused| refused.error)
-        });
-        scheduled.await?;
-        tracing::warn!(
-            key = %id, aws_id, days = DAYS,
-            "a key that was made and that nobody knows of is scheduled for deletion"
-        );
-        Ok(true)
-    }
-
-    /// The keys with this creation's tag. One request for each key of the account: nothing else tells.
-    async fn tagged(&self, tag: &str) -> Result<Vec<String>, BackendError> {
-        let (mut tagged, mut marker) = (Vec::new(), None::<String>);
-        loop {
-            let page = self.retried("list_keys", None, || async {
-                let asked = |aws: &aws_sdk_kms::Client| {
-                    aws.list_keys().limit(1000).set_marker(marker.clone()).send()
-                };
-                self.client.ask("can't list the keys", asked).await.map_err(|it| it.error)
-            });
-            let page = page.await?;
-            for aws_id in page.keys.unwrap_or_default().into_iter().filter_map(|it| it.key_arn) {
-                if self.has_tag(&aws_id, tag).await? {
-                    tagged.push(aws_id);
-                }
-            }
-            marker = page.next_marker;
-            if marker.is_none() {
-                return Ok(tagged);
-            }
-        }
-    }
-
-    async fn has_tag(&self, aws_id: &str, tag: &str) -> Result<bool, BackendError> {
-        let tags = self.retried("list_tags", None, || async {
-            let asked = |aws: &aws_sdk_kms::Client| aws.list_resource_tags().key_id(aws_id).send();
-            let what = format!("can't list the tags of {aws_id}");
-            self.client.ask(&what, asked).await.map_err(|refused| refused.error)
-        });
-        match tags.await {
-            Ok(tags) => Ok(tags
-                .tags()
-                .iter()
-                .any(|it| it.tag_key() == TAG_CREATION && it.tag_value() == tag)),
-            // Somebody else's, which isn't for us to read; or gone.
-            Err(BackendError::Denied(_) | BackendError::NotFound(_)) => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::backend::Aws;
 use crate::credentials::{ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN};
+use crate::signer::RAW;
 
 /// Settings of this backend.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -40,7 +41,7 @@ pub struct AwsSettings {
     /// The description of keys that are made; left out, one that names the key.
     #[serde(default)]
     pub description: Option<String>,
-    /// Tags of keys that are made, besides `kms-id`, `kms-version` and `kms-creation`.
+    /// Tags of keys that are made, besides `kms-id`, `kms-version`, `kms-creation` and `kms-alias`.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
     /// What to do about a missing key whose own settings don't say.
@@ -91,11 +92,9 @@ pub enum CredentialSource {
 #[async_trait]
 impl BackendSettings for AwsSettings {
     fn capabilities(&self) -> Capabilities {
-        let keys = [
-            (KeyType::Ed25519, vec![SigningScheme::Ed25519]),
-            (KeyType::Secp256k1, vec![SigningScheme::EcdsaSha256, SigningScheme::EcdsaDigest]),
-        ];
-        let keys = keys.map(|(key_type, schemes)| KeyCapability { key_type, schemes });
+        let ecdsa = [SigningScheme::EcdsaSha256, SigningScheme::EcdsaDigest];
+        let mut ed25519 = KeyCapability::new(KeyType::Ed25519, [SigningScheme::Ed25519]);
+        ed25519.message_bytes = Some(RAW);
         let operations = [
             Operation::Generate,
             Operation::Rotate,
@@ -104,6 +103,7 @@ impl BackendSettings for AwsSettings {
             Operation::ScheduleDelete,
             Operation::CancelDelete,
         ];
+        let keys = [ed25519, KeyCapability::new(KeyType::Secp256k1, ecdsa)];
         Capabilities::new(keys, SourceUse::Refused, operations)
     }
 
@@ -112,16 +112,23 @@ impl BackendSettings for AwsSettings {
     }
 
     fn env_names(&self) -> Vec<String> {
+        self.secret_variables()
+    }
+
+    async fn open(&self, context: &OpenContext) -> Result<Arc<dyn Backend>, BackendError> {
+        Ok(Arc::new(Aws::open(self, context).await?))
+    }
+}
+
+impl AwsSettings {
+    /// The environment variables that may hold credentials.
+    pub(crate) fn secret_variables(&self) -> Vec<String> {
         match self.credentials {
             None | Some(CredentialSource::Environment) => {
                 [ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN].map(str::to_owned).to_vec()
             }
             Some(_) => Vec::new(),
         }
-    }
-
-    async fn open(&self, context: &OpenContext) -> Result<Arc<dyn Backend>, BackendError> {
-        Ok(Arc::new(Aws::open(self, context).await?))
     }
 }
 

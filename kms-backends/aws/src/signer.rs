@@ -1,18 +1,19 @@
 //! Signs in AWS.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{MessageType, SigningAlgorithmSpec};
 use kms_backend::{BackendError, Failure, RemoteSigner, async_trait};
-use kms_backend_remote::{Call, Expected};
+use kms_backend_remote::{Call, Expected, aside};
 use kms_keys::{PublicKey, Signature, SigningScheme};
 use sha2::{Digest, Sha256};
 
 use crate::backend::Shared;
 
-/// The most bytes that AWS signs as they are.
-const MAX_RAW: usize = 4096;
+/// How many bytes AWS signs as they are.
+pub(crate) const RAW: RangeInclusive<usize> = 1..=4096;
 
 pub(crate) struct AwsSigner {
     pub(crate) shared: Arc<Shared>,
@@ -26,6 +27,8 @@ struct Asked {
     algorithm: SigningAlgorithmSpec,
     message_type: MessageType,
     message: Blob,
+    /// Under which what comes back is checked: what is hashed here is not hashed again.
+    scheme: SigningScheme,
 }
 
 #[async_trait]
@@ -40,7 +43,6 @@ impl RemoteSigner for AwsSigner {
         let call =
             Call { operation: "sign", key: Some(id.as_str()), algorithm: Some(scheme.as_str()) };
         let what = format!("can't sign with key {id} ({})", self.name);
-        let message: Arc<[u8]> = message.into();
         let sign = || async {
             let request = |aws: &aws_sdk_kms::Client| {
                 aws.sign()
@@ -52,15 +54,8 @@ impl RemoteSigner for AwsSigner {
             };
             let answer = self.shared.client.ask(&what, request).await.map_err(|it| it.error)?;
             let given = answer.signature.map(Blob::into_inner).unwrap_or_default();
-            let (expected, message) = (Arc::clone(&self.expected), Arc::clone(&message));
-            // It costs more than a signature of this process does.
-            let checked = tokio::task::spawn_blocking(move || {
-                expected.signature(scheme, &message, &compact(scheme, given))
-            });
-            checked.await.unwrap_or_else(|cause| {
-                let what = format!("{what}: checking it was cut off");
-                Err(BackendError::Unavailable(Failure::because(what, cause)))
-            })
+            let given = compact(asked.scheme, given);
+            self.expected.signature(asked.scheme, asked.message.as_ref(), &given)
         };
         self.shared.remote.retried(&call, sign).await
     }
@@ -71,21 +66,24 @@ impl AwsSigner {
         let (id, public_key) = (&self.expected.id, &self.expected.public_key);
         let refused = |what: String| Err(BackendError::Misconfigured(Failure::new(what)));
         let digest = match (public_key, scheme) {
-            (PublicKey::Ed25519(_), SigningScheme::Ed25519) if message.len() <= MAX_RAW => {
+            (PublicKey::Ed25519(_), SigningScheme::Ed25519) if RAW.contains(&message.len()) => {
                 return Ok(Asked {
                     algorithm: SigningAlgorithmSpec::Ed25519Sha512,
                     message_type: MessageType::Raw,
                     message: Blob::new(message),
+                    scheme,
                 });
             }
             (PublicKey::Ed25519(_), SigningScheme::Ed25519) => {
                 return refused(format!(
-                    "key {id}: AWS signs at most {MAX_RAW} bytes with Ed25519, the message has {}",
+                    "key {id}: AWS signs {} to {} bytes with Ed25519, the message has {}",
+                    RAW.start(),
+                    RAW.end(),
                     message.len()
                 ));
             }
             (PublicKey::Secp256k1(_), SigningScheme::EcdsaSha256) => {
-                Sha256::digest(message).to_vec()
+                aside(message.len(), || Sha256::digest(message).to_vec())
             }
             (PublicKey::Secp256k1(_), SigningScheme::EcdsaDigest) if message.len() == 32 => {
                 message.to_vec()
@@ -105,6 +103,7 @@ impl AwsSigner {
             algorithm: SigningAlgorithmSpec::EcdsaSha256,
             message_type: MessageType::Digest,
             message: Blob::new(digest),
+            scheme: SigningScheme::EcdsaDigest,
         })
     }
 }

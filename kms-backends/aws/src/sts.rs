@@ -17,7 +17,7 @@ use tracing::instrument::WithSubscriber;
 use zeroize::Zeroizing;
 
 use crate::credentials::Found;
-use crate::error::is_throttling;
+use crate::error::{is_throttling, unanswered};
 
 /// The largest token that is read, in bytes.
 const MAX_TOKEN: usize = 64 * 1024;
@@ -110,9 +110,8 @@ impl WebIdentity {
         headers.insert("content-length", form.len().to_string());
         // What the connection would tell of could be the token.
         let answer = self.connector.call(request).with_subscriber(Dispatch::none()).await;
-        let answer = answer.map_err(|cause| {
-            BackendError::Unavailable(Failure::because(format!("no answer from {address}"), cause))
-        })?;
+        let answer =
+            answer.map_err(|cause| unanswered(format!("no answer from {address}"), cause))?;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.map_err(|cause| {
             let what = format!("the answer from {address} can't be read");

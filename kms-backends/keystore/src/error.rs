@@ -239,6 +239,9 @@ pub enum StoreError {
     /// The only way to open the store can't be taken away.
     #[error("unlocker {0:?} is the last that opens the store: add another one first")]
     LastUnlocker(String),
+    /// Nobody but others could open the store, without whom it would be lost.
+    #[error("without unlocker {0:?}, no passphrase or key file opens the store")]
+    LastLocalUnlocker(String),
     /// The header has no place for another unlocker.
     #[error("the store has {most} unlockers, which is the most there can be")]
     TooManyUnlockers {
@@ -357,6 +360,7 @@ impl From<StoreError> for BackendError {
             | StoreError::Waiting { .. }
             | StoreError::NotExportable(_)
             | StoreError::LastUnlocker(_)
+            | StoreError::LastLocalUnlocker(_)
             | StoreError::TooManyUnlockers { .. }
             | StoreError::ReadOnly { .. } => Self::Denied,
             StoreError::OpenToOthers { .. }

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
-use kms_backend::{BackendError, Failure, async_trait, deadline};
+use kms_backend::{BackendError, Failure, Request, async_trait};
 use kms_secrets::{SecretArray, SecretBytes};
 use tokio::runtime::Handle;
 
@@ -49,11 +48,11 @@ pub trait ExternalUnlocker: fmt::Debug + Send + Sync {
 pub struct External {
     unlocker: Arc<dyn ExternalUnlocker>,
     runtime: Handle,
-    deadline: Option<Instant>,
+    request: Option<Request>,
 }
 
 impl External {
-    /// Has `unlocker` work on the runtime, and within the deadline, of the calling task.
+    /// Has `unlocker` work on the runtime, and for the request, of the calling task.
     ///
     /// # Errors
     /// [`BackendError::Misconfigured`] outside of a runtime.
@@ -61,7 +60,7 @@ impl External {
         let runtime = Handle::try_current().map_err(|cause| {
             BackendError::Misconfigured(Failure::because("an external unlocker", cause))
         })?;
-        Ok(Self { unlocker, runtime, deadline: deadline::current() })
+        Ok(Self { unlocker, runtime, request: Request::current() })
     }
 
     /// Whoever is asked.
@@ -100,8 +99,8 @@ impl External {
     }
 
     fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
-        match self.deadline {
-            Some(deadline) => self.runtime.block_on(deadline::within(deadline, work)),
+        match &self.request {
+            Some(request) => self.runtime.block_on(request.scope(work)),
             None => self.runtime.block_on(work),
         }
     }

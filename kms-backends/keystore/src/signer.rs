@@ -50,8 +50,8 @@ impl LocalSigner for StoredSigner {
     }
 
     fn is_brief(&self) -> bool {
-        // Opening the record costs less than a signature.
-        self.public_key.key_type() != KeyType::Bls12381
+        // To open the record takes as long as several signatures.
+        self.opened.get().is_some() && self.public_key.key_type() != KeyType::Bls12381
     }
 
     fn execute(

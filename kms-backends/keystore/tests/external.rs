@@ -169,7 +169,7 @@ fn it_comes_and_goes_like_others_but_does_not_count_as_the_last() {
     let mut store = Store::create(&path, &key_file()).unwrap();
     with_a_key(&store);
     store.add_unlocker(&key_file(), "cloud", &external).unwrap();
-    assert!(matches!(store.remove_unlocker("first", false), Err(StoreError::LastUnlocker(_))));
+    assert!(matches!(store.remove_unlocker("first", false), Err(StoreError::LastLocalUnlocker(_))));
     drop(store);
 
     let mut store = Store::open(&path, &external).unwrap();

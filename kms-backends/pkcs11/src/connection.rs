@@ -6,9 +6,11 @@ use std::sync::Arc;
 use cryptoki::error::Error;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
-use kms_backend::BackendError;
+use kms_backend::{BackendError, Failure};
+use kms_backend_remote::NewLogin;
 
 use crate::error::{backend_error, is_session_lost};
+use crate::leftovers::Leftovers;
 use crate::token::Token;
 
 /// Private keys by label and version.
@@ -20,16 +22,45 @@ pub(crate) struct Connection {
     /// With the module's epoch that it was opened in.
     session: Option<(u64, Session)>,
     pub(crate) handles: Handles,
+    /// Whether the job is what was tried before, in a session that was lost.
+    anew: bool,
 }
 
 impl Connection {
     pub(crate) fn new(token: Arc<Token>) -> Self {
-        Self { token, session: None, handles: HashMap::new() }
+        Self { token, session: None, handles: HashMap::new(), anew: false }
     }
 
-    /// Does `work` in a session. If the session turns out to be lost, once more in another. `what` is to
-    /// say what can't be done: `can't sign with key …`.
+    /// Begins a job. One that was tried before, in a session that was lost, has a session of its own.
+    pub(crate) fn begin(&mut self, anew: bool) {
+        self.anew = anew;
+        if anew {
+            self.let_go();
+        }
+    }
+
+    /// Does `work` in a session. If the session turns out to be lost, there is a [`NewLogin`] in another.
+    /// `what` is to say what can't be done: `can't sign with key …`.
     pub(crate) fn with<T>(
+        &mut self,
+        what: &str,
+        mut work: impl FnMut(&Session, &mut Handles) -> Result<T, Error>,
+    ) -> Result<T, BackendError> {
+        match self.attempt(&mut work) {
+            Ok(Err(error)) if is_session_lost(&error) && !self.anew => {
+                let what = format!("{what}: the session was lost ({error})");
+                Err(BackendError::Unavailable(Failure::because(what, NewLogin)))
+            }
+            Ok(done) => done.map_err(|error| backend_error(what, error)),
+            // Nothing was asked yet.
+            Err(no_session) if !self.token.refresh() => Err(no_session),
+            Err(_) => self.attempt(&mut work)?.map_err(|error| backend_error(what, error)),
+        }
+    }
+
+    /// The same for a step of something that is one operation and can't be begun again: if the session turns out
+    /// to be lost, once more in another.
+    pub(crate) fn step<T>(
         &mut self,
         what: &str,
         mut work: impl FnMut(&Session, &mut Handles) -> Result<T, Error>,
@@ -61,6 +92,23 @@ impl Connection {
         self.with("the token doesn't answer", |session, _| session.get_session_info()).map(drop)
     }
 
+    /// Whether the module may not show what another process has made.
+    pub(crate) fn may_hide(&self) -> Result<bool, BackendError> {
+        let caches = self.token.call()?.caches_objects();
+        caches.map_err(|error| backend_error("the module doesn't say whose it is", error))
+    }
+
+    /// Has the module read the token anew, as soon as nobody calls it for a moment. Whether that was done is
+    /// told. Blocks until then, at most a tenth of a second.
+    pub(crate) fn read_anew(&self) -> bool {
+        self.token.read_anew()
+    }
+
+    /// What is known of the token's candidates.
+    pub(crate) fn leftovers(&self) -> Arc<Leftovers> {
+        Arc::clone(&self.token.leftovers)
+    }
+
     /// The outer error is that of opening a session.
     fn attempt<T>(
         &mut self,
@@ -82,14 +130,20 @@ impl Connection {
         }
         Ok(done)
     }
-}
 
-impl Drop for Connection {
-    fn drop(&mut self) {
+    /// Closes the session, if it is this one's still.
+    fn let_go(&mut self) {
+        self.handles.clear();
         let session = self.session.take();
         match (session, self.token.call()) {
             (Some((epoch, session)), Ok(calling)) if epoch == calling.epoch() => drop(session),
             (session, _) => std::mem::forget(session),
         }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }

@@ -1,5 +1,6 @@
 //! What a module's return values mean.
 
+use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 use kms_backend::{BackendError, Failure};
 
@@ -25,16 +26,41 @@ pub(crate) fn is_session_lost(error: &Error) -> bool {
     )
 }
 
+/// Whether an object was found and can't be read, since somebody else is just making, changing or
+/// destroying it.
+pub(crate) fn is_changing(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Pkcs11(RvError::ObjectHandleInvalid, _)
+            | Error::Pkcs11(RvError::AttributeValueInvalid, Function::GetAttributeValue)
+    )
+}
+
+/// Whether it may succeed the next time. SoftHSM2 says so of good templates and objects, too, when another
+/// session makes, changes or destroys some at the same moment.
+pub(crate) fn may_pass(error: &Error) -> bool {
+    is_changing(error)
+        || matches!(
+            error,
+            Error::Pkcs11(RvError::TemplateInconsistent, _)
+                | Error::Pkcs11(RvError::MechanismInvalid, Function::EncryptInit)
+        )
+}
+
 /// The error of the service for one of the module, met when doing `what`.
 pub(crate) fn backend_error(what: &str, error: Error) -> BackendError {
     let class: fn(Failure) -> BackendError = match &error {
+        Error::Pkcs11(RvError::AttributeValueInvalid, Function::GetAttributeValue) => {
+            BackendError::Unavailable
+        }
         Error::Pkcs11(value, _) => match value {
             RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange => {
                 BackendError::WrongSecret
             }
+            // SoftHSM2 says so, too, while another process writes the token's file.
+            RvError::UserPinNotInitialized => BackendError::Unavailable,
             RvError::PinLocked
             | RvError::PinExpired
-            | RvError::UserPinNotInitialized
             | RvError::UserNotLoggedIn
             | RvError::ActionProhibited
             | RvError::KeyFunctionNotPermitted
@@ -51,6 +77,7 @@ pub(crate) fn backend_error(what: &str, error: Error) -> BackendError {
             | RvError::DomainParamsInvalid
             | RvError::AttributeValueInvalid
             | RvError::AttributeTypeInvalid
+            | RvError::AttributeReadOnly
             | RvError::TokenNotRecognized
             | RvError::ArgumentsBad => BackendError::Misconfigured,
             _ => BackendError::Unavailable,
@@ -65,10 +92,26 @@ pub(crate) fn backend_error(what: &str, error: Error) -> BackendError {
     class(Failure::because(what, error))
 }
 
+/// The error of the service for one met when logging in. Some tokens answer a wrong PIN with a value that says
+/// nothing. It must not be tried again then: a token locks after a few wrong ones.
+pub(crate) fn login_error(what: &str, error: Error) -> BackendError {
+    let says_nothing = matches!(
+        error,
+        Error::Pkcs11(
+            RvError::GeneralError | RvError::FunctionFailed | RvError::VendorDefined(_),
+            _
+        )
+    );
+    if !says_nothing {
+        return backend_error(what, error);
+    }
+    let what =
+        format!("{what}: the token doesn't say whether the PIN is wrong, so it isn't tried again");
+    BackendError::WrongSecret(Failure::because(what, error))
+}
+
 #[cfg(test)]
 mod tests {
-    use cryptoki::context::Function;
-
     use super::*;
 
     #[test]
@@ -82,5 +125,18 @@ mod tests {
         assert!(!is_session_lost(&error(RvError::PinIncorrect)));
         let unknown = backend_error("can't sign", error(RvError::MechanismInvalid));
         assert!(matches!(unknown, BackendError::Misconfigured(_)));
+    }
+
+    #[test]
+    fn a_login_that_fails_for_no_reason_is_not_tried_again() {
+        let failed = |value| login_error("can't log in", Error::Pkcs11(value, Function::Login));
+        for value in [RvError::GeneralError, RvError::FunctionFailed, RvError::PinIncorrect] {
+            let refused = failed(value);
+            assert!(matches!(refused, BackendError::WrongSecret(_)), "{refused:?}");
+        }
+        // It didn't come to the PIN.
+        for value in [RvError::DeviceRemoved, RvError::TokenNotPresent, RvError::SessionClosed] {
+            assert!(failed(value).is_retryable(), "{value:?}");
+        }
     }
 }

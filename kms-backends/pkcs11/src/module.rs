@@ -3,22 +3,37 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 
-/// How long it is left alone after it was initialised.
+use crate::refused::Refused;
+
+/// How long it is waited for that nobody calls a module, and how long new calls wait for whoever waits so. No
+/// longer: a thread that hangs is inside for ever.
+const GIVE_WAY: Duration = Duration::from_millis(100);
+
+/// How long it is left alone after it was initialised, when a token isn't there.
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// A module that all tokens and threads of the process share.
 #[derive(Default)]
-pub(crate) struct Module(RwLock<State>);
+pub(crate) struct Module {
+    state: RwLock<State>,
+    /// How many wait for a moment in which nobody calls it.
+    wishes: Mutex<usize>,
+    granted: Condvar,
+    /// What its tokens have refused.
+    pub(crate) refused: Refused,
+}
 
 #[derive(Default)]
 struct State {
     loaded: Option<Pkcs11>,
+    /// Not so once it couldn't be initialised again.
+    initialised: bool,
     /// How often it was initialised. A session is of no use after the next time.
     epoch: u64,
     since: Option<Instant>,
@@ -27,40 +42,67 @@ struct State {
 /// Keeps the module from being initialised while it is called.
 pub(crate) struct Calling<'a>(RwLockReadGuard<'a, State>);
 
-/// The module at `path`. Not loaded yet, unless somebody has.
+/// The module at `path`, whatever links lead there: what is loaded is the same. Not loaded yet, unless
+/// somebody has. Blocks for a moment.
 pub(crate) fn at(path: &Path) -> Arc<Module> {
     static MODULES: LazyLock<Mutex<HashMap<PathBuf, Arc<Module>>>> = LazyLock::new(Mutex::default);
+    // One that isn't there can't be loaded either.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(modules.entry(path.to_owned()).or_default())
+    Arc::clone(modules.entry(path).or_default())
 }
 
 impl Module {
-    /// To be held while the module is called. Loads and initialises it first, if nobody has.
+    /// To be held while the module is called. Loads and initialises it first, if it isn't. Gives way to who
+    /// waits to read it anew, for a moment.
     pub(crate) fn call(&self, path: &Path) -> Result<Calling<'_>, Error> {
-        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if state.loaded.is_some() {
-            return Ok(Calling(state));
-        }
-        drop(state);
-        {
-            let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            if state.loaded.is_none() {
-                let module = Pkcs11::new(path)?;
+        let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.granted.wait_timeout_while(wishes, GIVE_WAY, |wishes| *wishes > 0));
+        loop {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            if state.initialised {
+                return Ok(Calling(state));
+            }
+            drop(state);
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            if !state.initialised {
+                let loaded = state.loaded.clone();
+                let module = loaded.map_or_else(|| Pkcs11::new(path), Ok)?;
+                state.loaded = Some(module.clone());
                 state.initialise(&module)?;
-                state.loaded = Some(module);
             }
         }
-        Ok(Calling(self.0.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// Ends the module and initialises it again, if nobody calls it right now: some see only the tokens
-    /// that were there then. All its sessions end. Whether it was done is told.
+    /// Ends the module and initialises it again, as soon as nobody calls it for a moment: some see only what
+    /// was there then. All its sessions end. Whether it was done is told; it isn't while a thread stays inside.
+    /// Blocks until then, at most a tenth of a second.
+    pub(crate) fn read_anew(&self) -> Result<bool, Error> {
+        let _wish = Wish::new(self);
+        let begun = Instant::now();
+        loop {
+            let done = self.initialise_again(Duration::ZERO)?;
+            if done || begun.elapsed() >= GIVE_WAY {
+                return Ok(done);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The same, unless somebody calls it right now or it was initialised a moment ago.
     pub(crate) fn refresh(&self) -> Result<bool, Error> {
-        let Ok(mut state) = self.0.try_write() else { return Ok(false) };
-        let settled = state.since.is_none_or(|since| since.elapsed() >= SETTLED);
+        self.initialise_again(SETTLED)
+    }
+
+    fn initialise_again(&self, after: Duration) -> Result<bool, Error> {
+        let Ok(mut state) = self.state.try_write() else { return Ok(false) };
+        let settled = state.since.is_none_or(|since| since.elapsed() >= after);
         match state.loaded.clone() {
             Some(module) if settled => {
-                module.clone().finalize()?;
+                match module.clone().finalize() {
+                    Ok(()) | Err(Error::Pkcs11(RvError::CryptokiNotInitialized, _)) => {}
+                    Err(error) => return Err(error),
+                }
                 state.initialise(&module)?;
                 Ok(true)
             }
@@ -69,23 +111,69 @@ impl Module {
     }
 }
 
+/// Has those who are about to call the module wait, until it is dropped.
+struct Wish<'a>(&'a Module);
+
+impl<'a> Wish<'a> {
+    fn new(module: &'a Module) -> Self {
+        *module.wishes.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Self(module)
+    }
+}
+
+impl Drop for Wish<'_> {
+    fn drop(&mut self) {
+        *self.0.wishes.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.granted.notify_all();
+    }
+}
+
 impl State {
     fn initialise(&mut self, module: &Pkcs11) -> Result<(), Error> {
+        self.initialised = false;
         self.epoch += 1;
         self.since = Some(Instant::now());
         match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(()),
-            Err(error) => Err(error),
+            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
+            Err(error) => return Err(error),
         }
+        self.initialised = true;
+        Ok(())
     }
 }
 
 impl Calling<'_> {
+    /// Whether it keeps objects in memory that another process may have changed, and more so while it is busy.
+    /// Others ask the token.
+    pub(crate) fn caches_objects(&self) -> Result<bool, Error> {
+        let info = self.module()?.get_library_info()?;
+        Ok(info.manufacturer_id().starts_with("SoftHSM"))
+    }
+
     pub(crate) fn module(&self) -> Result<&Pkcs11, Error> {
         self.0.loaded.as_ref().ok_or(Error::NotSupported)
     }
 
     pub(crate) fn epoch(&self) -> u64 {
         self.0.epoch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn one_library_is_one_module_whatever_its_path() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (library, link) = (folder.path().join("module.so"), folder.path().join("link.so"));
+        std::fs::write(&library, "").unwrap();
+        symlink(&library, &link).unwrap();
+        let other = folder.path().join("none.so");
+        assert!(Arc::ptr_eq(&at(&library), &at(&link)));
+        assert!(Arc::ptr_eq(&at(&other), &at(&other)));
+        assert!(!Arc::ptr_eq(&at(&library), &at(&other)));
     }
 }

@@ -1,5 +1,7 @@
 //! The settings section of this backend.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,11 +10,12 @@ use kms_backend::{
     Operation, SourceUse, async_trait,
 };
 use kms_backend_remote::RemoteSettings;
-use kms_keys::{KeyType, SigningScheme};
+use kms_keys::{KeyId, KeyType, SigningScheme};
 use kms_secrets::PassphraseSource;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::backend::Pkcs11;
+use crate::named::KeyObject;
 
 /// The most sessions, and so threads, of one backend.
 const MAX_SESSIONS: usize = 64;
@@ -30,6 +33,10 @@ pub struct Pkcs11Settings {
     /// How many sessions there are, each with a thread of its own; 1 to 64, default 4.
     #[serde(default = "four", deserialize_with = "sessions")]
     pub sessions: usize,
+    /// Keys that are there already, whatever their names: by label, `CKA_ID` or both. They are found, and are
+    /// not made, imported, rotated or destroyed.
+    #[serde(default)]
+    pub keys: BTreeMap<KeyId, KeyObject>,
     /// What to do about a missing key whose own settings don't say.
     #[serde(default)]
     pub if_missing: IfMissing,
@@ -48,6 +55,16 @@ pub enum TokenName {
     Serial(String),
 }
 
+/// In words: `token with label …`.
+impl fmt::Display for TokenName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Label(label) => write!(f, "token with label {label}"),
+            Self::Serial(serial) => write!(f, "token with serial number {serial}"),
+        }
+    }
+}
+
 #[async_trait]
 impl BackendSettings for Pkcs11Settings {
     fn capabilities(&self) -> Capabilities {
@@ -55,9 +72,9 @@ impl BackendSettings for Pkcs11Settings {
             (KeyType::Ed25519, vec![SigningScheme::Ed25519]),
             (KeyType::Secp256k1, vec![SigningScheme::EcdsaSha256, SigningScheme::EcdsaDigest]),
         ];
-        let keys = keys.map(|(key_type, schemes)| KeyCapability { key_type, schemes });
+        let keys = keys.map(|(key_type, schemes)| KeyCapability::new(key_type, schemes));
         let operations = [Operation::Generate, Operation::Rotate, Operation::Destroy];
-        Capabilities::new(keys, SourceUse::Refused, operations)
+        Capabilities::new(keys, SourceUse::Optional, operations)
     }
 
     fn if_missing(&self) -> IfMissing {
@@ -103,6 +120,10 @@ mod tests {
             (
                 r#"{"module": "m", "token": {"label": "t"}, "pin": {"env": "P"}, "sessions": 0}"#,
                 "1 to 64",
+            ),
+            (
+                r#"{"module": "m", "token": {"label": "t"}, "pin": {"env": "P"}, "keys": {"a": {}}}"#,
+                "its `label`, its `id` or both",
             ),
         ] {
             let error = serde_json::from_str::<Pkcs11Settings>(json).unwrap_err().to_string();

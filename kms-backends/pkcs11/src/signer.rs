@@ -7,12 +7,13 @@ use kms_backend_remote::{Call, Expected};
 use kms_keys::{KeyType, PublicKey, Signature, SigningScheme};
 use sha2::{Digest, Sha256};
 
-use crate::backend::Shared;
-use crate::keys;
+use crate::keys::{self, Wanted};
+use crate::shared::Shared;
 
 pub(crate) struct TokenSigner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) expected: Arc<Expected>,
+    pub(crate) key: Arc<Wanted>,
     pub(crate) version: u32,
 }
 
@@ -32,7 +33,7 @@ impl RemoteSigner for TokenSigner {
         let message: Arc<[u8]> = message.into();
         let ask = || {
             let (message, expected) = (Arc::clone(&message), Arc::clone(&self.expected));
-            let version = self.version;
+            let (key, version) = (Arc::clone(&self.key), self.version);
             self.shared.workers.ask(move |connection| {
                 let data = match (key_type, scheme) {
                     (KeyType::Secp256k1, SigningScheme::EcdsaSha256) => {
@@ -40,7 +41,7 @@ impl RemoteSigner for TokenSigner {
                     }
                     _ => message.to_vec(),
                 };
-                let bytes = keys::sign(connection, &expected.id, key_type, version, &data)?;
+                let bytes = keys::sign(connection, &key, key_type, version, &data)?;
                 // Here and not on the node's runtime: it costs more than a signature of this process.
                 expected.signature(scheme, &message, &bytes)
             })

@@ -1,8 +1,8 @@
 //! One token: which it is, and how a session there is had.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
@@ -13,7 +13,8 @@ use kms_backend::{BackendError, ErrorChain, Failure};
 use kms_secrets::Shielded;
 
 use crate::TokenName;
-use crate::error::backend_error;
+use crate::error::{backend_error, login_error};
+use crate::leftovers::Leftovers;
 use crate::module::{self, Calling, Module};
 
 /// A token and what it takes to use it.
@@ -21,17 +22,17 @@ pub(crate) struct Token {
     path: PathBuf,
     module: Arc<Module>,
     name: TokenName,
-    pin: Shielded,
-    /// Whether the token has refused the PIN. It isn't asked again: most lock after a few tries.
-    refused: AtomicBool,
-    /// Whether the module had no such token when it was asked last.
-    absent: AtomicBool,
+    pin: Arc<Shielded>,
+    /// Whether what the module shows of the token may be old: it had no such token when it was asked last, or
+    /// one without a PIN.
+    old: AtomicBool,
+    pub(crate) leftovers: Arc<Leftovers>,
 }
 
 impl Token {
     pub(crate) fn new(path: PathBuf, name: TokenName, pin: Shielded) -> Self {
-        let (module, refused, absent) = (module::at(&path), false.into(), false.into());
-        Self { path, module, name, pin, refused, absent }
+        let (module, pin, old) = (module::at(&path), Arc::new(pin), false.into());
+        Self { path, module, name, pin, old, leftovers: Arc::default() }
     }
 
     /// To be held while the module is called. Blocks while it is initialised.
@@ -48,7 +49,7 @@ impl Token {
         let module = calling.module().map_err(failed)?;
         let slot = self.slot(module)?;
         let session = module.open_rw_session(slot).map_err(failed)?;
-        self.log_in(&session)?;
+        self.log_in(module, slot, &session)?;
         Ok(session)
     }
 
@@ -58,17 +59,22 @@ impl Token {
         self.slot(calling.module().map_err(failed)?).map(drop)
     }
 
-    /// Has the module look again for a token that it didn't have. Whether that was done is told.
+    /// Has the module look again for a token that it didn't have as it should be. Whether that was done is told.
     pub(crate) fn refresh(&self) -> bool {
-        let refreshed = self.absent.load(Ordering::Acquire).then(|| self.module.refresh());
-        match refreshed {
-            Some(Ok(refreshed)) => refreshed,
-            Some(Err(error)) => {
-                tracing::warn!(%error, module = %self.path.display(), "not initialised again");
-                false
-            }
-            None => false,
-        }
+        self.old.load(Ordering::Acquire) && self.done(self.module.refresh())
+    }
+
+    /// Has the module read everything anew, as soon as nobody calls it for a moment. Whether that was done is
+    /// told. Blocks until then, at most a tenth of a second.
+    pub(crate) fn read_anew(&self) -> bool {
+        self.done(self.module.read_anew())
+    }
+
+    fn done(&self, initialised_again: Result<bool, Error>) -> bool {
+        initialised_again.unwrap_or_else(|error| {
+            tracing::warn!(%error, module = %self.path.display(), "not initialised again");
+            false
+        })
     }
 
     fn slot(&self, module: &Pkcs11) -> Result<Slot, BackendError> {
@@ -85,7 +91,7 @@ impl Token {
                 found.push(slot);
             }
         }
-        self.absent.store(found.is_empty(), Ordering::Release);
+        self.old.store(found.is_empty(), Ordering::Release);
         match found[..] {
             [slot] => Ok(slot),
             // It may be put in again.
@@ -102,10 +108,24 @@ impl Token {
         }
     }
 
-    fn log_in(&self, session: &Session) -> Result<(), BackendError> {
-        if self.refused.load(Ordering::Acquire) {
+    fn log_in(&self, module: &Pkcs11, slot: Slot, session: &Session) -> Result<(), BackendError> {
+        let info = || {
+            let info = module.get_token_info(slot);
+            info.map_err(|error| backend_error(&format!("can't look at {}", self.shown()), error))
+        };
+        let refused = self.module.refused.by(&info()?);
+        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.contain(&self.pin)? {
             let what = format!("{} has refused the PIN, which is not tried again", self.shown());
             return Err(BackendError::WrongSecret(Failure::new(what)));
+        }
+        // Each start may try once: the last try is a human's.
+        if info()?.user_pin_final_try() {
+            let what = format!(
+                "{} locks at the next wrong PIN, so it isn't tried; log in with the right one once by hand",
+                self.shown()
+            );
+            return Err(BackendError::Denied(Failure::new(what)));
         }
         let pin = self.pin.open(|pin| std::str::from_utf8(pin).map(|pin| AuthPin::new(pin.into())));
         let pin = pin.map_err(|cause| {
@@ -119,9 +139,13 @@ impl Token {
             // Whoever opens a session of the same process is logged in by the first.
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
             Err(error) => {
-                let error = backend_error(&format!("can't log in to {}", self.shown()), error);
-                if matches!(error, BackendError::WrongSecret(_) | BackendError::Denied(_)) {
-                    self.refused.store(true, Ordering::Release);
+                // SoftHSM2 keeps what it read while another process was writing it.
+                if matches!(error, Error::Pkcs11(RvError::UserPinNotInitialized, _)) {
+                    self.old.store(true, Ordering::Release);
+                }
+                let error = login_error(&format!("can't log in to {}", self.shown()), error);
+                if !error.is_retryable() {
+                    refused.add(Arc::clone(&self.pin));
                 }
                 Err(error)
             }
@@ -129,9 +153,6 @@ impl Token {
     }
 
     fn shown(&self) -> String {
-        match &self.name {
-            TokenName::Label(label) => format!("token with label {label}"),
-            TokenName::Serial(serial) => format!("token with serial number {serial}"),
-        }
+        self.name.to_string()
     }
 }

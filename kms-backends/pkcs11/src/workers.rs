@@ -7,12 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kms_backend::{BackendError, Failure};
+use kms_backend_remote::NewLogin;
 use tokio::sync::oneshot;
 
 use crate::connection::Connection;
 use crate::token::Token;
 
-/// After so many threads that hang, no more are started.
+/// While so many threads hang, no more are started.
 pub(crate) const MAX_HUNG: usize = 3;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -39,6 +40,7 @@ struct State {
     /// What each thread does; those that were left behind are no longer among them.
     running: Vec<(u64, Option<Instant>)>,
     started: u64,
+    /// Those that were left behind and have not come back.
     hung: usize,
     closed: bool,
 }
@@ -54,7 +56,7 @@ impl Workers {
         Self { shared, threads, patience }
     }
 
-    /// How many threads were left behind.
+    /// How many threads were left behind and have not come back.
     pub(crate) fn hung(&self) -> usize {
         self.shared.state().hung
     }
@@ -69,6 +71,7 @@ impl Workers {
         work: impl FnOnce(&mut Connection) -> Result<T, BackendError> + Send + 'static,
     ) -> Result<T, BackendError> {
         let (reply, answer) = oneshot::channel();
+        let anew = NewLogin::is_used();
         {
             let mut state = self.shared.state();
             if state.hung >= MAX_HUNG {
@@ -82,6 +85,7 @@ impl Workers {
             state.waiting.push_back(Box::new(move |connection| {
                 // Nobody may want it any more.
                 if !reply.is_closed() {
+                    connection.begin(anew);
                     drop(reply.send(work(connection)));
                 }
             }));
@@ -156,7 +160,14 @@ impl Shared {
             }
         }
         drop(connection);
-        self.state().running.retain(|(running, _)| *running != number);
+        let mut state = self.state();
+        let before = state.running.len();
+        state.running.retain(|(running, _)| *running != number);
+        if state.running.len() == before {
+            // It was left behind, and has come back from the module after all.
+            state.hung = state.hung.saturating_sub(1);
+            tracing::warn!(hung = state.hung, "the module has given a thread back");
+        }
     }
 
     /// The next job; none when this thread is to end.

@@ -10,19 +10,19 @@
     reason = "what fails in a test fails the test"
 )]
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kms_backend::{
-    BackendError, BackendSettings, HealthLevel, IfMissing, KeySpec, OpenContext, Signer,
+    Backend, BackendError, BackendSettings, Health, HealthLevel, IfMissing, KeySpec, OpenContext,
+    Signer,
 };
 use kms_backend_pkcs11::Pkcs11Settings;
 use kms_keys::{KeyId, KeyType, SigningScheme};
-use kms_peers::SoftHsm;
+use kms_peers::{SoftHsm, write_secret};
 use tempfile::TempDir;
 
 const FILE: &str = "HANG_WHILE";
@@ -38,24 +38,22 @@ async fn threads_that_hang_are_left_behind_and_the_process_ends() {
     let mut scene = Command::new(std::env::current_exe().unwrap());
     let name = "threads_that_hang_are_left_behind_and_the_process_ends";
     scene.args(["--exact", name, "--ignored", "--nocapture"]);
-    scene.env(FILE, folder.path().join("hang")).env("HANGING_MODULE", SoftHsm::module());
+    scene.env(FILE, folder.path().join("hang")).env("FAULTY_MODULE", SoftHsm::module());
     let begun = Instant::now();
     let output = scene.stdin(Stdio::null()).output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("all as it should be"), "{said}{log}");
-    // Three threads hang in the module to the end.
+    // A thread hangs in the module to the end.
     assert!(begun.elapsed() < Duration::from_secs(60), "{said}{log}");
 }
 
 /// The module hangs while `file` exists.
 async fn hang_while(file: PathBuf) {
     let (folder, token) = (TempDir::new().unwrap(), SoftHsm::start());
-    let pin = folder.path().join("pin");
-    fs::write(&pin, SoftHsm::PIN).unwrap();
-    fs::set_permissions(&pin, Permissions::from_mode(0o600)).unwrap();
+    write_secret(&folder.path().join("pin"), SoftHsm::PIN);
     let json = serde_json::json!({
-        "module": SoftHsm::hanging_module(folder.path()),
+        "module": SoftHsm::faulty_module(folder.path()),
         "token": { "label": token.label() },
         "pin": { "file": "pin" },
         "sessions": 2,
@@ -85,10 +83,11 @@ async fn hang_while(file: PathBuf) {
     for _ in 0..10 {
         sign().await.unwrap();
     }
+    recovered(&*hsm).await;
 
-    // After three the module isn't called any more, and that is told at once.
+    // While three hang the module isn't called any more, and that is told at once.
     fs::rename(&unlinked, &file).unwrap();
-    for _ in 0..2 {
+    for _ in 0..3 {
         sign().await.unwrap_err();
     }
     let begun = Instant::now();
@@ -98,6 +97,23 @@ async fn hang_while(file: PathBuf) {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let health = hsm.health().await;
     assert_eq!(health.level, HealthLevel::Failed, "{health:?}");
+
+    // As soon as they come back, all is as before.
+    fs::rename(&file, &unlinked).unwrap();
+    recovered(&*hsm).await;
+    for _ in 0..10 {
+        sign().await.unwrap();
+    }
+    fs::rename(&unlinked, &file).unwrap();
+    sign().await.unwrap_err();
     hsm.close().await;
     println!("all as it should be");
+}
+
+async fn recovered(hsm: &dyn Backend) {
+    let begun = Instant::now();
+    while hsm.health().await != Health::ok() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", hsm.health().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

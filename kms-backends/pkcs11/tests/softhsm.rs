@@ -7,8 +7,6 @@
     reason = "what fails in a test fails the test"
 )]
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +17,7 @@ use kms_backend::{
 };
 use kms_backend_pkcs11::Pkcs11Settings;
 use kms_keys::{KeyId, KeyType, SigningScheme};
-use kms_peers::SoftHsm;
+use kms_peers::{SoftHsm, write_secret};
 use tempfile::TempDir;
 
 /// A token, and settings that use it.
@@ -49,9 +47,7 @@ impl Scene {
 }
 
 fn write_pin(folder: &TempDir, pin: &str) {
-    let path = folder.path().join("pin");
-    fs::write(&path, pin).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    write_secret(&folder.path().join("pin"), pin);
 }
 
 fn generated(id: &str, key_type: KeyType) -> KeySpec {
@@ -208,7 +204,7 @@ async fn a_removed_token_is_unavailable_and_signs_again_once_it_is_back() {
             assert!(matches!(refused, BackendError::NotFound(_)), "{refused:?}");
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), gone).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), gone).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(hsm.health().await.level, HealthLevel::Failed);
     scene.token.insert();

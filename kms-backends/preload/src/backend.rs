@@ -6,12 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kms_backend::{
     Backend, BackendError, Failure, Health, IfMissing, KeyInfo, KeyPage, KeySpec, Operation,
-    PageRequest, RegisteredKey, Signer, SoftwareSigner, async_trait,
+    PageRequest, RegisteredKey, Signer, SoftwareSigner, async_trait, read_key,
 };
 use kms_keys::KeyId;
 use kms_secrets::on_wiped_stack;
-
-use crate::load::load;
 
 pub(crate) struct Preload {
     name: String,
@@ -44,7 +42,7 @@ impl Backend for Preload {
             });
         };
         let key_type = spec.key_type;
-        let read = move || on_wiped_stack(|| load(&source, key_type));
+        let read = move || on_wiped_stack(|| read_key(&source, key_type));
         let read = tokio::task::spawn_blocking(read).await;
         let key = read.map_err(|cause| {
             BackendError::Unavailable(Failure::because("reading the secret was cut off", cause))

@@ -5,7 +5,6 @@
 //! again when the service is started again.
 
 mod backend;
-mod load;
 mod settings;
 
 pub use settings::PreloadSettings;

@@ -1,20 +1,16 @@
 //! Records of what was asked of somebody else and what came of it: two for each request, with the same
 //! id. What was signed, what it was signed with and what came out are placeholders there.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
+use std::io;
+use std::path::Path;
 use std::time::SystemTime;
 
-use kms_backend::{BackendError, Failure};
-use rustix::fs::OFlags;
+use kms_backend::{BackendError, ErrorChain, Failure};
 use serde::Serialize;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use crate::Call;
+use crate::audit_file::AuditFile;
 
 /// What stands where something must not be shown.
 const PLACEHOLDER: &str = "[redacted]";
@@ -23,10 +19,13 @@ const PLACEHOLDER: &str = "[redacted]";
 pub(crate) struct Audit {
     backend: String,
     logging: bool,
-    file: Option<Writer>,
+    file: Option<AuditFile>,
+    /// How many requests have no outcome yet.
+    open: watch::Sender<usize>,
 }
 
-/// One request that has been recorded. Its outcome is recorded too, whatever happens.
+/// One request that has been recorded, or is being. Its outcome is recorded too, whatever happens, unless the
+/// request could not be.
 pub(crate) struct Recorded<'a> {
     audit: &'a Audit,
     call: &'a Call<'a>,
@@ -34,17 +33,6 @@ pub(crate) struct Recorded<'a> {
     attempt: usize,
     begun: tokio::time::Instant,
     finished: bool,
-}
-
-/// A thread that appends lines: nobody on the runtime's threads waits for the disk.
-struct Writer {
-    path: PathBuf,
-    lines: mpsc::Sender<Line>,
-}
-
-struct Line {
-    bytes: Vec<u8>,
-    written: Option<oneshot::Sender<io::Result<()>>>,
 }
 
 #[derive(Serialize)]
@@ -74,12 +62,13 @@ impl Audit {
         file: Option<&Path>,
     ) -> Result<Self, BackendError> {
         let file = file.map(|path| {
-            Writer::open(path).map_err(|cause| {
+            AuditFile::open(path).map_err(|cause| {
                 let what = format!("the audit file {} can't be opened for writing", path.display());
                 BackendError::Misconfigured(Failure::because(what, cause))
             })
         });
-        Ok(Self { backend: backend.to_owned(), logging, file: file.transpose()? })
+        let (backend, open) = (backend.to_owned(), watch::Sender::new(0));
+        Ok(Self { backend, logging, file: file.transpose()?, open })
     }
 
     /// Records that `call` is about to be made. What can't be recorded must not be done.
@@ -92,28 +81,52 @@ impl Audit {
             let what = "there is no randomness for the id of an audit record";
             BackendError::Unavailable(Failure::because(what, cause))
         })?;
+        self.open.send_modify(|open| *open += 1);
         let mut recorded = Recorded {
             audit: self,
             call,
             id: format!("{id:016x}"),
             attempt,
             begun: tokio::time::Instant::now(),
-            // Until it has begun there is no outcome to record.
-            finished: true,
+            finished: false,
         };
-        self.write(&recorded.record("request", None)).await?;
-        recorded.finished = false;
-        Ok(recorded)
+        // Who gives up while it is being written leaves it behind: its outcome comes after it.
+        let written = self.write(&recorded.record("request", None)).await;
+        recorded.finished = written.is_err();
+        written.map(|()| recorded)
+    }
+
+    /// Waits until every request has its outcome, and all of them are written.
+    pub(crate) async fn settled(&self) -> io::Result<()> {
+        // It can't fail: the sender is here.
+        drop(self.open.subscribe().wait_for(|open| *open == 0).await);
+        match &self.file {
+            Some(file) => file.written().await,
+            None => Ok(()),
+        }
     }
 
     /// Records and waits until it is written.
     async fn write(&self, record: &Record<'_>) -> Result<(), BackendError> {
         self.tell(record);
         let Some(file) = &self.file else { return Ok(()) };
-        file.append(record).await.map_err(|cause| {
-            let what = format!("the audit file {} can't be written", file.path.display());
+        let written = match line(record) {
+            Ok(line) => file.append(line).await,
+            Err(error) => Err(error),
+        };
+        written.map_err(|cause| {
+            let what = format!("the audit file {} can't be written", file.path().display());
             BackendError::Unavailable(Failure::because(what, cause))
         })
+    }
+
+    /// Records and doesn't wait. A record that is lost is told of.
+    fn leave(&self, record: &Record<'_>) {
+        self.tell(record);
+        let left = self.file.as_ref().map(|file| line(record).and_then(|line| file.leave(line)));
+        if let Some(Err(error)) = left {
+            tracing::error!(error = %ErrorChain(&error), "an audit record was lost");
+        }
     }
 
     fn tell(&self, record: &Record<'_>) {
@@ -136,15 +149,17 @@ impl Audit {
 }
 
 impl Recorded<'_> {
-    /// Records what came of it. An outcome that can't be recorded is not given out.
+    /// Records what came of it. An outcome that can't be recorded is not given out, which is the outer
+    /// error.
     pub(crate) async fn end<T>(
         mut self,
         outcome: Result<T, BackendError>,
-    ) -> Result<T, BackendError> {
+    ) -> Result<Result<T, BackendError>, BackendError> {
         let name = outcome.as_ref().map_or_else(crate::class, |_| "ok");
-        let written = self.audit.write(&self.record("response", Some(name))).await;
+        // Who gives up while it is being written leaves it behind, and no other outcome.
         self.finished = true;
-        written.and(outcome)
+        let written = self.audit.write(&self.record("response", Some(name))).await;
+        written.map(|()| outcome)
     }
 
     fn record(&self, event: &'static str, outcome: Option<&'static str>) -> Record<'_> {
@@ -169,64 +184,23 @@ impl Recorded<'_> {
 impl Drop for Recorded<'_> {
     fn drop(&mut self) {
         if !self.finished {
-            let record = self.record("response", Some("given_up"));
-            self.audit.tell(&record);
-            if let Some(file) = &self.audit.file {
-                drop(file.send(&record, None));
-            }
+            self.audit.leave(&self.record("response", Some("given_up")));
         }
+        self.audit.open.send_modify(|open| *open -= 1);
     }
 }
 
-impl Writer {
-    fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::NOFOLLOW.bits().cast_signed();
-        let options = &mut OpenOptions::new();
-        let mut file =
-            options.append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no regular file"));
-        }
-        let (lines, waiting) = mpsc::channel::<Line>();
-        let thread = thread::Builder::new().name("kms-audit".into());
-        // Ends when nobody can send any more.
-        thread.spawn(move || {
-            for Line { bytes, written } in waiting {
-                let result = file.write_all(&bytes);
-                if let Some(written) = written {
-                    drop(written.send(result));
-                } else if let Err(error) = result {
-                    tracing::error!(%error, "an audit record was lost");
-                }
-            }
-        })?;
-        Ok(Self { path: path.to_owned(), lines })
-    }
-
-    async fn append(&self, record: &Record<'_>) -> io::Result<()> {
-        let (written, answer) = oneshot::channel();
-        self.send(record, Some(written))?;
-        answer.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
-    }
-
-    fn send(
-        &self,
-        record: &Record<'_>,
-        written: Option<oneshot::Sender<io::Result<()>>>,
-    ) -> io::Result<()> {
-        let mut bytes = serde_json::to_vec(record)?;
-        bytes.push(b'\n');
-        let sent = self.lines.send(Line { bytes, written });
-        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
+fn line(record: &Record<'_>) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(record)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::fs::File;
     use std::os::unix::fs::{MetadataExt, symlink};
+    use std::time::Duration;
 
-    use kms_backend::ErrorChain;
     use serde_json::Value;
     use tempfile::TempDir;
 
@@ -249,7 +223,7 @@ pub(crate) mod tests {
             let audit = Audit::open("hsm", true, Some(&path)).unwrap();
             let recorded = audit.begin(&CALL, 1).await.unwrap();
             assert_eq!(lines(&path).len(), 2 * round + 1, "written before anything is asked");
-            recorded.end(Ok(7)).await.unwrap();
+            recorded.end(Ok(7)).await.unwrap().unwrap();
         }
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         let lines = lines(&path);
@@ -275,15 +249,49 @@ pub(crate) mod tests {
         let path = folder.path().join("audit.log");
         let audit = Audit::open("hsm", false, Some(&path)).unwrap();
         let failure = Err::<(), _>(BackendError::Denied(Failure::new("no")));
-        audit.begin(&CALL, 1).await.unwrap().end(failure).await.unwrap_err();
+        audit.begin(&CALL, 1).await.unwrap().end(failure).await.unwrap().unwrap_err();
         drop(audit.begin(&CALL, 2).await.unwrap());
         // The thread writes in order, so that this waits for what nobody waits for.
-        audit.begin(&CALL, 3).await.unwrap().end(Ok(())).await.unwrap();
+        audit.begin(&CALL, 3).await.unwrap().end(Ok(())).await.unwrap().unwrap();
         let outcomes: Vec<_> = lines(&path)
             .iter()
             .filter_map(|line| line["outcome"].as_str().map(String::from))
             .collect();
         assert_eq!(outcomes, ["denied", "given_up", "ok"]);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_while_it_is_recorded_has_an_outcome() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("audit.log");
+        let audit = Audit::open("hsm", false, Some(&path)).unwrap();
+        // The thread waits for the lock, which another process may have.
+        let other = std::fs::File::open(&path).unwrap();
+        other.lock().unwrap();
+        let begun = tokio::time::timeout(Duration::ZERO, audit.begin(&CALL, 1)).await;
+        assert!(begun.is_err(), "it was written");
+        other.unlock().unwrap();
+        audit.begin(&CALL, 2).await.unwrap().end(Ok(())).await.unwrap().unwrap();
+        let lines = lines(&path);
+        let events: Vec<_> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+        assert_eq!(events, ["request", "response", "request", "response"]);
+        assert_eq!((&lines[0]["id"], &lines[1]["outcome"]), (&lines[1]["id"], &"given_up".into()));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_while_its_outcome_is_recorded_has_no_other() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("audit.log");
+        let audit = Audit::open("hsm", false, Some(&path)).unwrap();
+        let recorded = audit.begin(&CALL, 1).await.unwrap();
+        let other = std::fs::File::open(&path).unwrap();
+        other.lock().unwrap();
+        let ended = tokio::time::timeout(Duration::ZERO, recorded.end(Ok(())));
+        assert!(ended.await.is_err(), "it was written");
+        other.unlock().unwrap();
+        audit.settled().await.unwrap();
+        let outcomes: Vec<_> = lines(&path).iter().map(|line| line["outcome"].clone()).collect();
+        assert_eq!(outcomes, [Value::Null, "ok".into()]);
     }
 
     #[tokio::test]
@@ -304,15 +312,7 @@ pub(crate) mod tests {
 
     /// A file on a disk that is full.
     pub(crate) fn full() -> Audit {
-        let (lines, waiting) = mpsc::channel::<Line>();
-        thread::spawn(move || {
-            for line in waiting {
-                let result = OpenOptions::new().append(true).open("/dev/full");
-                let result = result.and_then(|mut file: File| file.write_all(&line.bytes));
-                line.written.unwrap().send(result).unwrap();
-            }
-        });
-        let file = Some(Writer { path: "/dev/full".into(), lines });
-        Audit { backend: "hsm".into(), logging: true, file }
+        let (file, open) = (Some(AuditFile::full()), watch::Sender::new(0));
+        Audit { backend: "hsm".into(), logging: true, file, open }
     }
 }

@@ -46,6 +46,14 @@ impl HealthWatch {
     pub fn last(&self) -> Health {
         self.last.borrow().clone()
     }
+
+    /// Asks no more, and waits until a probe that is under way has been given up.
+    pub async fn close(&self) {
+        self.task.abort();
+        // The task has the sender to its end.
+        let mut last = self.last.clone();
+        while last.changed().await.is_ok() {}
+    }
 }
 
 impl Drop for HealthWatch {
@@ -86,7 +94,8 @@ mod tests {
         assert_eq!(watch.last().level, HealthLevel::Degraded);
         tokio::time::sleep(Duration::from_secs(11)).await;
         assert_eq!(watch.last().level, HealthLevel::Failed);
-        drop(watch);
+        watch.close().await;
+        assert_eq!(watch.last().level, HealthLevel::Failed);
         let before = asked.load(Ordering::SeqCst);
         tokio::time::sleep(Duration::from_secs(100)).await;
         assert_eq!(asked.load(Ordering::SeqCst), before);

@@ -1,19 +1,28 @@
 //! Asking somebody else: bounded in number and time, tried again where that can help, and recorded.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use kms_backend::{BackendError, Failure};
-use tokio::sync::Semaphore;
+use kms_backend::{BackendError, ErrorChain, Failure, Request, waiting};
+use tokio::sync::watch;
 
 use crate::audit::Audit;
-use crate::{Pauses, RemoteSettings};
+use crate::permits::Permits;
+use crate::{NewLogin, Pauses, RemoteSettings};
 
-/// The way to whoever is asked. Everything that a backend asks goes through it.
+/// How long the last records may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The way to whoever is asked. Everything that a backend asks goes through it. A try that fails for [`NewLogin`]
+/// is followed by one more, at once.
 pub struct Remote {
     backend: String,
     settings: RemoteSettings,
-    free: Semaphore,
+    free: Arc<Permits>,
     audit: Audit,
+    /// Told when what is under way is to be given up.
+    closing: watch::Sender<()>,
 }
 
 /// What is asked, as records name it. Nothing in it is secret.
@@ -25,6 +34,11 @@ pub struct Call<'a> {
     pub key: Option<&'a str>,
     /// The scheme or key type.
     pub algorithm: Option<&'static str>,
+}
+
+impl Call<'static> {
+    /// A look at how the other side is.
+    pub const HEALTH: Self = Self { operation: "health", key: None, algorithm: None };
 }
 
 impl Remote {
@@ -41,8 +55,9 @@ impl Remote {
         let backend = backend.into();
         let file = settings.audit.as_ref().map(|audit| base_dir.join(&audit.file));
         let audit = Audit::open(&backend, settings.audit_logging, file.as_deref())?;
-        let free = Semaphore::new(settings.concurrency);
-        Ok(Self { backend, settings: settings.clone(), free, audit })
+        let free = Permits::new(settings.concurrency);
+        let closing = watch::Sender::new(());
+        Ok(Self { backend, settings: settings.clone(), free, audit, closing })
     }
 
     /// The name of the backend.
@@ -63,12 +78,15 @@ impl Remote {
     ///
     /// # Errors
     /// What `work` says; [`BackendError::Unavailable`] if it took too long or can't be recorded.
-    pub async fn once<T>(
+    pub async fn once<T, F>(
         &self,
         call: &Call<'_>,
-        work: impl Future<Output = Result<T, BackendError>>,
-    ) -> Result<T, BackendError> {
-        self.recorded(call, 1, work).await
+        work: impl FnMut() -> F,
+    ) -> Result<T, BackendError>
+    where
+        F: Future<Output = Result<T, BackendError>>,
+    {
+        self.logged_in(call, &mut 0, work).await?
     }
 
     /// Tries `work` when fewer than [`RemoteSettings::concurrency`] others are under way, and again while
@@ -85,14 +103,13 @@ impl Remote {
     where
         F: Future<Output = Result<T, BackendError>>,
     {
-        let mut pauses = Pauses::new(&self.settings.retry);
-        for attempt in 1.. {
-            match self.attempt(call, attempt, work()).await {
+        let (mut pauses, mut attempts) = (Pauses::new(&self.settings.retry), 0);
+        loop {
+            match self.attempt(call, &mut attempts, &mut work).await? {
                 Ok(done) => return Ok(done),
                 Err(error) => pauses.wait(error).await?,
             }
         }
-        Err(self.unavailable("was asked too often"))
     }
 
     /// Does something that must not be done twice. `look` says what came of it, if it has been done –
@@ -112,19 +129,18 @@ impl Remote {
         L: Future<Output = Result<Option<T>, BackendError>>,
         A: Future<Output = Result<(), BackendError>>,
     {
-        let mut pauses = Pauses::new(&self.settings.retry);
-        for attempt in 1.. {
+        let (mut pauses, mut attempts) = (Pauses::new(&self.settings.retry), 0);
+        loop {
             if let Some(done) = look().await? {
                 return Ok(done);
             }
-            match self.attempt(call, attempt, act()).await {
+            match self.attempt(call, &mut attempts, &mut act).await? {
                 Ok(()) | Err(BackendError::AlreadyExists(_)) => {
                     return self.until_usable(look).await;
                 }
                 Err(error) => pauses.wait(error).await?,
             }
         }
-        Err(self.unavailable("was asked too often"))
     }
 
     /// Looks for something new until it is there: 20 times, with pauses from 100 ms on that double to
@@ -141,31 +157,75 @@ impl Remote {
             if let Some(there) = look().await? {
                 return Ok(there);
             }
-            if !pauses.pause(std::time::Duration::ZERO).await {
+            if !pauses.pause(Duration::ZERO).await {
                 return Err(self.unavailable("says that it made a key, and doesn't have it yet"));
             }
         }
     }
 
-    async fn attempt<T>(
-        &self,
-        call: &Call<'_>,
-        attempt: usize,
-        work: impl Future<Output = Result<T, BackendError>>,
-    ) -> Result<T, BackendError> {
-        let _permit = self.free.acquire().await.map_err(|_| self.unavailable("is closed"))?;
-        self.recorded(call, attempt, work).await
+    /// Gives up what is under way, which is recorded as that, and waits until every record is written, at most
+    /// a second. Signers may outlive a backend's good-bye: what they ask for later is asked.
+    pub async fn close(&self) {
+        self.closing.send_replace(());
+        let lost = match tokio::time::timeout(FAREWELL, self.audit.settled()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => ErrorChain(&error).to_string(),
+            Err(late) => late.to_string(),
+        };
+        tracing::error!(backend = self.backend, error = lost, "audit records may be lost");
     }
 
+    /// The outer error is that it can't be recorded, which another try at once doesn't change.
+    async fn attempt<T, F>(
+        &self,
+        call: &Call<'_>,
+        attempts: &mut usize,
+        work: impl FnMut() -> F,
+    ) -> Result<Result<T, BackendError>, BackendError>
+    where
+        F: Future<Output = Result<T, BackendError>>,
+    {
+        let caller = Request::current().and_then(|request| request.caller().cloned());
+        let _permit = waiting(self.free.acquire(caller)).await;
+        self.logged_in(call, attempts, work).await
+    }
+
+    /// A try, and one more if the first found another login. `attempts` counts them.
+    async fn logged_in<T, F>(
+        &self,
+        call: &Call<'_>,
+        attempts: &mut usize,
+        mut work: impl FnMut() -> F,
+    ) -> Result<Result<T, BackendError>, BackendError>
+    where
+        F: Future<Output = Result<T, BackendError>>,
+    {
+        *attempts += 1;
+        match self.recorded(call, *attempts, NewLogin::used(false, work())).await? {
+            Err(error) if NewLogin::is_cause_of(&error) => {
+                *attempts += 1;
+                self.recorded(call, *attempts, NewLogin::used(true, work())).await
+            }
+            done => Ok(done),
+        }
+    }
+
+    /// The outer error is that it can't be recorded, or is given up.
     async fn recorded<T>(
         &self,
         call: &Call<'_>,
         attempt: usize,
         work: impl Future<Output = Result<T, BackendError>>,
-    ) -> Result<T, BackendError> {
+    ) -> Result<Result<T, BackendError>, BackendError> {
+        let mut closing = self.closing.subscribe();
         let recorded = self.audit.begin(call, attempt).await?;
         let timeout = self.settings.timeout;
-        let outcome = tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
+        let outcome = tokio::select! {
+            biased;
+            _ = closing.changed() => return Err(self.unavailable("is closed")),
+            outcome = tokio::time::timeout(timeout, work) => outcome,
+        };
+        let outcome = outcome.unwrap_or_else(|_| {
             let what = format!("gave no answer within {timeout:?} (`remote.timeout`)");
             Err(self.unavailable(&what))
         });
@@ -180,7 +240,6 @@ impl Remote {
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
-    use std::time::Duration;
 
     use super::*;
 
@@ -224,10 +283,54 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_login_that_was_not_accepted_is_replaced_once_and_each_try_has_its_records() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("audit.log");
+        let audit = Some(crate::AuditSettings { file: path.clone() });
+        let remote = remote(RemoteSettings { audit, ..RemoteSettings::default() });
+        let (accepted, acted) = (Cell::new(false), Cell::new(false));
+        let work = || async {
+            match (NewLogin::is_used(), accepted.get()) {
+                (true, true) => {
+                    acted.set(true);
+                    Ok(())
+                }
+                (true, false) => Err(BackendError::Denied(Failure::new("still not"))),
+                (false, _) => Err(BackendError::Denied(Failure::because("no", NewLogin))),
+            }
+        };
+        let begun = tokio::time::Instant::now();
+        remote.retried(&CALL, work).await.unwrap_err();
+        accepted.set(true);
+        remote.retried(&CALL, work).await.unwrap();
+        remote.once(&CALL, work).await.unwrap();
+        acted.set(false);
+        let looked = || async { Ok(acted.get().then_some(())) };
+        remote.reconciled(&CALL, looked, work).await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::ZERO, "it waited");
+
+        let text = std::fs::read_to_string(&path).unwrap();
+        let records: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let mut ids = std::collections::BTreeSet::new();
+        for (pair, outcome) in records.chunks(2).zip(["denied", "ok"].iter().cycle()) {
+            assert!(ids.insert(pair[0]["id"].to_string()) && pair[0]["id"] == pair[1]["id"]);
+            let attempt = if ids.len() % 2 == 1 { 1 } else { 2 };
+            assert_eq!(
+                (&pair[0]["attempt"], &pair[1]["attempt"]),
+                (&attempt.into(), &attempt.into())
+            );
+            let expected = if ids.len() == 2 { "denied" } else { outcome };
+            assert_eq!(pair[1]["outcome"], expected);
+        }
+        assert_eq!(ids.len(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn no_try_takes_longer_than_the_timeout() {
         let remote = remote(RemoteSettings::default());
         let begun = tokio::time::Instant::now();
-        let error = remote.once(&CALL, std::future::pending::<Result<(), _>>()).await.unwrap_err();
+        let error = remote.once(&CALL, std::future::pending::<Result<(), _>>).await.unwrap_err();
         assert!(error.is_retryable() && error.to_string().contains("2s"), "{error}");
         assert_eq!(begun.elapsed().as_secs(), 2);
     }
@@ -290,15 +393,55 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_closes_it_waits_for_the_records_of_what_is_given_up() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("audit.log");
+        let audit = Some(crate::AuditSettings { file: path.clone() });
+        let remote = remote(RemoteSettings { audit, ..RemoteSettings::default() });
+        let log = std::fs::File::open(&path).unwrap();
+        let asked = tokio::sync::Notify::new();
+        let hangs = || async {
+            asked.notify_one();
+            std::future::pending::<Result<(), _>>().await
+        };
+        let closed = async {
+            asked.notified().await;
+            // What writes waits for the lock.
+            log.lock().unwrap();
+            let unlocked = async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                log.unlock().unwrap();
+            };
+            tokio::join!(remote.close(), unlocked);
+            std::fs::read_to_string(&path).unwrap()
+        };
+        let (given_up, text) = tokio::join!(remote.retried(&CALL, hangs), closed);
+        assert!(given_up.unwrap_err().to_string().contains("is closed"));
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.lines().last().unwrap().contains("given_up"), "{text}");
+        remote.once(&CALL, || async { Ok(()) }).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_cannot_be_recorded_is_not_asked() {
         let mut remote = remote(RemoteSettings::default());
         remote.audit = crate::audit::tests::full();
         let asked = Cell::new(false);
-        let refused = remote.once(&CALL, async {
+        let work = || async {
             asked.set(true);
             Ok(())
-        });
-        assert!(matches!(refused.await, Err(BackendError::Unavailable(_))));
+        };
+        let begun = tokio::time::Instant::now();
+        let looked = || async { Ok(None::<()>) };
+        for refused in [
+            remote.once(&CALL, work).await,
+            remote.retried(&CALL, work).await,
+            remote.reconciled(&CALL, looked, work).await,
+        ] {
+            let error = refused.unwrap_err();
+            assert!(error.is_retryable() && error.to_string().contains("/dev/full"), "{error}");
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO, "it was tried again");
         assert!(!asked.get());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kms_backend::{BackendError, deadline};
+use kms_backend::{BackendError, Request};
 use tokio::time::Instant;
 
 use crate::RetrySettings;
@@ -44,7 +44,7 @@ impl Pauses {
     ///
     /// # Errors
     /// `error` itself and at once, if there is to be no other try: it can't help, there were enough, or
-    /// the pause would outlast the request's deadline ([`deadline::current`]).
+    /// the pause would outlast the request's deadline ([`Request::deadline`]).
     pub async fn wait(&mut self, error: BackendError) -> Result<(), BackendError> {
         if !error.is_retryable() {
             return Err(error);
@@ -64,7 +64,7 @@ impl Pauses {
         }
         let pause = self.shortened(self.next).max(at_least);
         let Some(end) = Instant::now().checked_add(pause) else { return false };
-        if deadline::current().is_some_and(|deadline| deadline <= end.into_std()) {
+        if Request::current().is_some_and(|request| request.deadline() <= end.into_std()) {
             return false;
         }
         self.left -= 1;
@@ -153,7 +153,8 @@ mod tests {
         let mut pauses = Pauses::new(&RetrySettings::default());
         let begun = Instant::now();
         let in_a_second = (begun + Duration::from_secs(1)).into_std();
-        let waited = deadline::within(in_a_second, async {
+        let request = Request::until(in_a_second);
+        let waited = request.scope(async {
             pauses.wait(throttled(None)).await?;
             pauses.wait(throttled(Some(Duration::from_secs(1)))).await
         });

@@ -64,7 +64,7 @@ impl Vault {
         };
         let mut versions = found.versions.iter().rev();
         let (number, newest) = versions.next().ok_or_else(|| self.transit.absent(id))?;
-        let info = self.info(id, *number, newest, found.disabled);
+        let info = self.info(id, *number, newest, found.disabled == Some(true));
         let older = versions.rev().map(|(number, version)| OlderVersion {
             version: *number,
             signer: signer(*number, version),
@@ -143,7 +143,8 @@ impl Backend for Vault {
         if !self.allow_deletion {
             return Err(BackendError::Unsupported(Operation::Destroy));
         }
-        if !self.transit.there(id).await?.disabled {
+        // A server that can't disable keys destroys one that is in use: `allow_deletion` is all there is.
+        if self.transit.there(id).await?.disabled == Some(false) {
             let what = self.transit.what("is in use: only a disabled key is destroyed", id);
             return Err(BackendError::Denied(Failure::new(what)));
         }
@@ -152,6 +153,7 @@ impl Backend for Vault {
 
     async fn close(&self) {
         self.keeper.abort();
+        self.health.close().await;
         self.transit.session.close().await;
     }
 }

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use base64ct::{Base64, Encoding};
 use hyper::Method;
 use hyper::body::Bytes;
-use kms_backend::{BackendError, Failure, OpenContext, async_trait};
+use kms_backend::{BackendError, OpenContext, async_trait};
 use kms_backend_keystore::{External, ExternalUnlocker, UnlockSecret, UnlockSettings};
-use kms_backend_remote::Call;
+use kms_backend_remote::{Call, from_base64, to_base64, wiped};
 use kms_secrets::{SecretArray, SecretBytes};
 use serde::Deserialize;
 
 use crate::VaultSettings;
 use crate::answer::{read, refusal};
-use crate::http::{Reply, joined, wiped};
-use crate::name::KeyName;
+use crate::http::Reply;
+use crate::name::{KeyName, MountPath};
 use crate::session::Session;
 use crate::settings::OneKey;
 
@@ -31,6 +31,20 @@ use crate::settings::OneKey;
 pub struct VaultUnlock {
     settings: VaultSettings,
     key: KeyName,
+}
+
+impl VaultUnlock {
+    /// The mount that the key is in.
+    #[must_use]
+    pub fn mount(&self) -> &MountPath {
+        &self.settings.mount
+    }
+
+    /// The key's name.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.key.as_str()
+    }
 }
 
 impl TryFrom<OneKey> for VaultUnlock {
@@ -97,10 +111,10 @@ impl ExternalUnlocker for TransitKey {
     }
 
     async fn seal(&self, key: &SecretArray<32>, bound: &[u8]) -> Result<Vec<u8>, BackendError> {
-        let text = base64(key.expose())?;
+        let text = to_base64(key.expose())?;
         let after = format!("\",\"associated_data\":\"{}\"}}", Base64::encode_string(bound));
-        let body = joined(&[b"{\"plaintext\":\"", text.expose(), after.as_bytes()]);
-        let body = wiped(body);
+        let body = [b"{\"plaintext\":\"", text.expose(), after.as_bytes()];
+        let body = wiped(SecretBytes::concat(&body));
         let call = self.call("encrypt");
         let done = self.session.remote.retried(&call, || async {
             let reply = self.ask("encrypt", body.clone()).await?;
@@ -127,14 +141,7 @@ impl ExternalUnlocker for TransitKey {
                 return Err(self.refused("does not decrypt", &reply));
             }
             let Opened { data } = read(&self.what("does not decrypt"), &reply)?;
-            let mut opened = SecretBytes::with_capacity(data.plaintext.len());
-            let decoded = Base64::decode(data.plaintext, opened.buffer_mut());
-            let len = decoded.map(<[u8]>::len).map_err(|_| {
-                let what = format!("{}: what it gave is no Base64", self.what("does not decrypt"));
-                BackendError::Corrupt(Failure::new(what))
-            })?;
-            opened.set_len(len);
-            Ok(opened)
+            from_base64(data.plaintext, &self.what("does not decrypt"))
         });
         done.await
     }
@@ -182,13 +189,4 @@ impl fmt::Debug for TransitKey {
 fn is_unauthentic(reply: &Reply) -> bool {
     let said = |words: &[u8]| reply.body.expose().windows(words.len()).any(|part| part == words);
     said(b"message authentication failed") || said(b"unable to decrypt")
-}
-
-fn base64(secret: &[u8]) -> Result<SecretBytes, BackendError> {
-    let mut text = SecretBytes::with_capacity(Base64::encoded_len(secret));
-    let len = Base64::encode(secret, text.buffer_mut()).map(str::len).map_err(|_| {
-        BackendError::Misconfigured(Failure::new("a buffer for Base64 is too small"))
-    })?;
-    text.set_len(len);
-    Ok(text)
 }

@@ -2,20 +2,26 @@
 
 use hyper::Method;
 use hyper::body::Bytes;
-use kms_backend::{ErrorChain, Health, HealthLevel};
+use kms_backend::{BackendError, ErrorChain, Failure, Health, HealthLevel};
+use kms_backend_remote::Call;
 
 use crate::session::Session;
 
 /// Asks the server, without a token, and looks at the login.
 pub(crate) async fn probe(session: &Session) -> Health {
     const PATH: &str = "sys/health?standbyok=true&perfstandbyok=true";
-    let mut health = match session.http.send(Method::GET, PATH, None, Bytes::new()).await {
-        Ok(reply) => match reply.status.as_u16() {
-            200 => Health::ok(),
-            501 => Health::new(HealthLevel::Fatal, "the server was never initialised"),
-            503 => Health::new(HealthLevel::Failed, "the server is sealed"),
-            status => Health::new(HealthLevel::Failed, format!("the server answers {status}")),
-        },
+    let asked = || async {
+        let reply = session.http.send(Method::GET, PATH, None, Bytes::new()).await?;
+        let failed = |what: String| Err(BackendError::Unavailable(Failure::new(what)));
+        match reply.status.as_u16() {
+            200 => Ok(Health::ok()),
+            501 => Ok(Health::new(HealthLevel::Fatal, "the server was never initialised")),
+            503 => failed("the server is sealed".into()),
+            status => failed(format!("the server answers {status}")),
+        }
+    };
+    let mut health = match session.remote.once(&Call::HEALTH, asked).await {
+        Ok(health) => health,
         Err(error) => Health::new(HealthLevel::Failed, ErrorChain(&error).to_string()),
     };
     if let Some((trouble, ended)) = session.trouble_now() {

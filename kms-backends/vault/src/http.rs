@@ -12,6 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kms_backend::{BackendError, ErrorChain, Failure};
+use kms_backend_remote::{is_distrust, wiped};
 use kms_secrets::{SecretBytes, ShieldError, Shielded};
 
 use crate::{VaultSettings, tls};
@@ -85,7 +86,7 @@ impl Http {
             })?;
         // The server's own health is of no namespace, and refused in one.
         if let Some(namespace) = &self.namespace
-            && !path.starts_with("sys/")
+            && !path.starts_with("sys/health")
         {
             request.headers_mut().insert(NAMESPACE, namespace.clone());
         }
@@ -93,7 +94,7 @@ impl Http {
             request.headers_mut().insert(TOKEN, field(token)?);
         }
         let answer = self.client.request(request).await.map_err(|cause| {
-            let class = match tls::is_distrust(&cause) {
+            let class = match is_distrust(&cause) {
                 true => BackendError::Misconfigured,
                 false => BackendError::Unavailable,
             };
@@ -136,15 +137,7 @@ impl Http {
             }
             parts.push(part);
         }
-        let mut bytes = SecretBytes::with_capacity(len);
-        let mut rest = bytes.buffer_mut();
-        for part in parts {
-            let (here, behind) = rest.split_at_mut(part.len());
-            here.copy_from_slice(&part);
-            rest = behind;
-        }
-        bytes.set_len(len);
-        Ok(bytes)
+        Ok(SecretBytes::concat(&parts))
     }
 }
 
@@ -171,33 +164,6 @@ fn field(token: &Shielded) -> Result<HeaderValue, BackendError> {
     })?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// Bytes that are wiped when the last request with them is dropped.
-pub(crate) fn wiped(secret: SecretBytes) -> Bytes {
-    struct Owner(SecretBytes);
-
-    impl AsRef<[u8]> for Owner {
-        fn as_ref(&self) -> &[u8] {
-            self.0.expose()
-        }
-    }
-
-    Bytes::from_owner(Owner(secret))
-}
-
-/// The parts behind each other, in a buffer that is wiped.
-pub(crate) fn joined(parts: &[&[u8]]) -> SecretBytes {
-    let len = parts.iter().map(|part| part.len()).sum();
-    let mut bytes = SecretBytes::with_capacity(len);
-    let mut rest = bytes.buffer_mut();
-    for part in parts {
-        let (here, behind) = rest.split_at_mut(part.len());
-        here.copy_from_slice(part);
-        rest = behind;
-    }
-    bytes.set_len(len);
-    bytes
 }
 
 fn retry_after(fields: &HeaderMap) -> Option<Duration> {

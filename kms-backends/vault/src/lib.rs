@@ -9,8 +9,9 @@
 //! `node/identity` is `node_2Fidentity`. Keys of other names and types are left alone.
 //!
 //! Disabling a key is OpenBao's soft deletion, which HashiCorp's server doesn't have. Deleting is behind
-//! [`VaultSettings::allow_deletion`] and takes a disabled key; afterwards the server has forgotten the
-//! name, so that whoever must notice a new key of that name pins the public key.
+//! [`VaultSettings::allow_deletion`] and takes a disabled key, or any where keys can't be disabled;
+//! afterwards the server has forgotten the name, so that whoever must notice a new key of that name pins the
+//! public key.
 //!
 //! With the feature `envelope`, a key of Transit opens a keystore ([`VaultUnlock`]), for the key types that
 //! Transit doesn't have.
@@ -25,7 +26,9 @@ mod backend;
 mod envelope;
 mod health;
 mod http;
+mod lease;
 mod login;
+mod mount;
 mod name;
 mod session;
 mod settings;
@@ -39,5 +42,5 @@ pub use auth::{AppRoleSettings, AuthSettings, KubernetesSettings};
 pub use envelope::VaultUnlock;
 #[cfg(feature = "envelope")]
 pub use name::KeyName;
-pub use name::MountPath;
+pub use name::{MountPath, of as key_name};
 pub use settings::{TlsSettings, VaultSettings};

@@ -5,14 +5,15 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hyper::Method;
 use hyper::body::Bytes;
+use hyper::{Method, StatusCode};
 use kms_backend::{BackendError, Failure};
+use kms_backend_remote::wiped;
 use kms_secrets::{PassphraseError, PassphraseSource, SecretBytes, Shielded, SourceError};
 use serde::Deserialize;
 
 use crate::answer::{read, refusal};
-use crate::http::{Http, Reply, joined, wiped};
+use crate::http::{Http, Reply};
 use crate::{AuthSettings, MountPath};
 
 /// The most bytes of a service account's token.
@@ -119,7 +120,8 @@ pub(crate) async fn renew(http: &Http, token: &Shielded) -> Result<Terms, Backen
         return Err(refusal("the token can't be renewed", &reply));
     }
     let RenewAnswer { auth } = read("renewing the token", &reply)?;
-    Ok(Terms::new(auth.lease_duration, auth.renewable))
+    // What had an end has one still: 0 is less than a second.
+    Ok(Terms::new(auth.lease_duration.max(1), auth.renewable))
 }
 
 /// Gives a token back.
@@ -133,9 +135,18 @@ pub(crate) async fn revoke(http: &Http, token: &Shielded) -> Result<(), BackendE
     }
 }
 
+/// Whether a token can look itself up. One that is gone can't; one that may not can't either.
+pub(crate) async fn is_good(http: &Http, token: &Shielded) -> Result<bool, BackendError> {
+    let reply = ask_for_itself(http, token).await?;
+    match reply.status {
+        status if status.is_success() => Ok(true),
+        StatusCode::FORBIDDEN => Ok(false),
+        _ => Err(refusal("the token can't be looked up", &reply)),
+    }
+}
+
 async fn look_up(http: &Http, token: &Shielded) -> Result<Terms, BackendError> {
-    let path = "auth/token/lookup-self";
-    let reply = http.send(Method::GET, path, Some(token), Bytes::new()).await?;
+    let reply = ask_for_itself(http, token).await?;
     if !reply.status.is_success() {
         let what = "the token isn't good, or may not look itself up (policy `default` lets it)";
         return Err(refusal(what, &reply));
@@ -143,6 +154,10 @@ async fn look_up(http: &Http, token: &Shielded) -> Result<Terms, BackendError> {
     let LookupAnswer { data } = read("looking the token up", &reply)?;
     let least = u64::from(data.expire_time.is_some());
     Ok(Terms::new(data.ttl.max(least), data.renewable))
+}
+
+async fn ask_for_itself(http: &Http, token: &Shielded) -> Result<Reply, BackendError> {
+    http.send(Method::GET, "auth/token/lookup-self", Some(token), Bytes::new()).await
 }
 
 /// Why nobody was let in: the method isn't there, or what was shown is wrong.
@@ -170,7 +185,7 @@ fn body(
         return Err(BackendError::WrongSecret(Failure::new(what)));
     }
     let before = format!("{{\"{name}\":{value},\"{secret_name}\":\"");
-    Ok(wiped(joined(&[before.as_bytes(), secret.expose(), b"\"}"])))
+    Ok(wiped(SecretBytes::concat(&[before.as_bytes(), secret.expose(), b"\"}"])))
 }
 
 fn sealed(token: &SecretBytes) -> Result<Shielded, BackendError> {

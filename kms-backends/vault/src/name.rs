@@ -5,8 +5,9 @@ use std::fmt;
 use kms_keys::KeyId;
 use serde::Deserialize;
 
-/// The name of a key at the server. `None` can't be: every id has one.
-pub(crate) fn of(id: &KeyId) -> String {
+/// The name of a key at the server. Every id has one.
+#[must_use]
+pub fn of(id: &KeyId) -> String {
     let id = id.as_str();
     let mut name = String::with_capacity(id.len() + 8);
     for (index, letter) in id.char_indices() {

@@ -2,26 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
 use kms_backend::{BackendError, ErrorChain, Failure, OpenContext};
-use kms_backend_remote::{Call, Remote};
-use kms_secrets::Shielded;
-use subtle::ConstantTimeEq;
+use kms_backend_remote::{Call, NewLogin, Remote};
 use tokio::sync::{Mutex as Turn, Notify};
 use tokio::time::Instant;
 
 use crate::http::{Http, Reply};
-use crate::login::{self, Granted, Terms};
-use crate::{AuthSettings, VaultSettings};
-
-/// How long a new token is not asked for again after one that helped nobody.
-const USELESS: Duration = Duration::from_secs(30);
-
-/// The longest pause before a renewal that failed is tried again.
-const RETRY: Duration = Duration::from_secs(10);
+use crate::lease::{self, Lease, Useless};
+use crate::{AuthSettings, VaultSettings, login, mount};
 
 /// One login and all that follow it.
 pub(crate) struct Session {
@@ -37,32 +28,11 @@ pub(crate) struct Session {
 
 struct State {
     lease: Arc<Lease>,
-    /// When a new token was refused just as the one before.
-    useless: Option<Instant>,
+    /// Since a new token was refused just as the one before.
+    useless: Option<Useless>,
     /// What went wrong with the token last, until it goes well again.
     trouble: Option<String>,
     closed: bool,
-}
-
-/// A token in use.
-struct Lease {
-    token: Arc<Shielded>,
-    generation: u64,
-    terms: Terms,
-    since: Instant,
-    /// How long it could live when it was new.
-    first_ttl: Option<Duration>,
-}
-
-impl Lease {
-    fn until(&self) -> Option<Instant> {
-        self.terms.ttl.and_then(|ttl| self.since.checked_add(ttl))
-    }
-
-    /// When to do something about its end: after two thirds of its time.
-    fn due(&self) -> Option<Instant> {
-        self.terms.ttl.and_then(|ttl| self.since.checked_add(ttl * 2 / 3))
-    }
 }
 
 impl Session {
@@ -81,7 +51,13 @@ impl Session {
                 BackendError::Unavailable(Failure::because("opening was cut off", cause))
             })??
         };
-        Self::open(http, remote, settings.auth.clone(), context.base_dir.clone()).await
+        let (auth, base_dir) = (settings.auth.clone(), context.base_dir.clone());
+        let session = Self::open(http, remote, auth, base_dir).await?;
+        if let Err(error) = mount::check(&session, &settings.mount).await {
+            session.close().await;
+            return Err(error);
+        }
+        Ok(session)
     }
 
     /// Logs in.
@@ -93,13 +69,14 @@ impl Session {
     ) -> Result<Arc<Self>, BackendError> {
         let granted =
             remote.retried(&call("login"), || login::login(&http, &auth, &base_dir)).await?;
-        let lease = Arc::new(lease(granted, 0));
+        let lease = Arc::new(Lease::new(granted, 0));
         let state = Mutex::new(State { lease, useless: None, trouble: None, closed: false });
         let (turn, changed) = (Turn::new(()), Notify::new());
         Ok(Arc::new(Self { http, remote, auth, base_dir, state, turn, changed }))
     }
 
-    /// Asks with the token. If it isn't good any more, which a 403 may mean, once again with a new one.
+    /// Asks with the token. If it isn't good any more, which a 403 may mean, there is a [`NewLogin`]; a good one
+    /// that lacks a right is replaced once in a while.
     pub(crate) async fn request(
         &self,
         method: Method,
@@ -107,48 +84,105 @@ impl Session {
         body: Bytes,
     ) -> Result<Reply, BackendError> {
         let lease = self.lease();
-        let ask = |lease: Arc<Lease>| {
-            let (method, body) = (method.clone(), body.clone());
-            async move { self.http.send(method, path, Some(&lease.token), body).await }
-        };
-        let reply = ask(Arc::clone(&lease)).await?;
+        let reply = self.http.send(method, path, Some(&lease.token), body).await?;
         if reply.status != StatusCode::FORBIDDEN {
             return Ok(reply);
         }
-        let Some(newer) = self.newer_than(&lease).await? else { return Ok(reply) };
-        let reply = ask(newer).await?;
-        if reply.status == StatusCode::FORBIDDEN {
-            self.with(|state| state.useless = Some(Instant::now()));
+        let refused = Instant::now();
+        if NewLogin::is_used() {
+            self.found_useless(&lease, refused).await;
+            return Ok(reply);
         }
-        Ok(reply)
+        match self.newer_than(&lease, refused).await {
+            Ok(Some(_)) => {
+                let what = "the server doesn't accept the token";
+                Err(BackendError::Denied(Failure::because(what, NewLogin)))
+            }
+            Err(error) if error.is_retryable() => Err(error),
+            // The token may be a good one that lacks a right, whatever is wrong with logging in.
+            Ok(None) | Err(_) => Ok(reply),
+        }
     }
 
-    /// Another token than this one; `None` if it is no use to get one.
-    async fn newer_than(&self, old: &Lease) -> Result<Option<Arc<Lease>>, BackendError> {
+    /// Asks with the token, and takes a 403 for what it says.
+    pub(crate) async fn request_as_is(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<Reply, BackendError> {
+        self.http.send(method, path, Some(&self.lease().token), Bytes::new()).await
+    }
+
+    /// Another token than this one, which was refused at that time; `None` if it is no use to get one.
+    async fn newer_than(
+        &self,
+        old: &Lease,
+        refused: Instant,
+    ) -> Result<Option<Arc<Lease>>, BackendError> {
         let _turn = self.turn.lock().await;
         let lease = self.lease();
         if lease.generation != old.generation {
             return Ok(Some(lease));
         }
-        let useless = self.with(|state| {
-            state.closed || state.useless.is_some_and(|since| since.elapsed() < USELESS)
-        });
-        if useless {
+        let (closed, useless) = self.with(|state| (state.closed, state.useless));
+        if closed {
             return Ok(None);
+        }
+        if let Some(useless) = useless.filter(Useless::holds) {
+            if useless.covers(refused) {
+                return Ok(None);
+            }
+            let asked = Instant::now();
+            if self.is_good(&lease).await? {
+                let still = Useless { seen_good: Some(asked), ..useless };
+                self.with(|state| state.useless = Some(still));
+                return Ok(None);
+            }
         }
         self.login_again(&lease).await
     }
 
+    /// Remembers that a new token was refused at that time, just as the one before.
+    async fn found_useless(&self, new: &Lease, refused: Instant) {
+        let _turn = self.turn.lock().await;
+        let useless = self.with(|state| state.useless);
+        if self.lease().generation != new.generation
+            || useless.is_some_and(|useless| useless.holds() && useless.covers(refused))
+        {
+            return;
+        }
+        let asked = Instant::now();
+        let seen_good = match self.is_good(new).await {
+            Ok(true) => Some(asked),
+            Ok(false) => None,
+            // Whoever is refused next asks again.
+            Err(_) => Some(refused),
+        };
+        self.with(|state| state.useless = Some(Useless { since: asked, seen_good }));
+    }
+
+    /// Whether the server knows the token, as far as the token may know.
+    async fn is_good(&self, lease: &Lease) -> Result<bool, BackendError> {
+        let asked = || login::is_good(&self.http, &lease.token);
+        self.remote.once(&call("look_up"), asked).await
+    }
+
     /// Logs in. `None` if that gave the same token. The caller has the turn.
     async fn login_again(&self, old: &Lease) -> Result<Option<Arc<Lease>>, BackendError> {
-        let work = login::login(&self.http, &self.auth, &self.base_dir);
+        let asked = Instant::now();
+        let work = || login::login(&self.http, &self.auth, &self.base_dir);
         let granted = self.remote.once(&call("login"), work).await;
         let granted = granted.inspect_err(|error| self.trouble("can't log in", error))?;
-        let is_same = same(&granted.token, &old.token)?;
-        let lease = Arc::new(lease(granted, old.generation + 1));
+        let is_same = lease::same(&granted.token, &old.token)?;
+        let lease = Arc::new(Lease::new(granted, old.generation + 1));
         self.take(Arc::clone(&lease));
         if is_same {
-            self.with(|state| state.useless = Some(Instant::now()));
+            let useless = Useless { since: asked, seen_good: Some(asked) };
+            self.with(|state| state.useless = Some(useless));
+        } else if !matches!(self.auth, AuthSettings::Token(_)) {
+            // It may be good still, and lack a right alone. Where it isn't, the server says so.
+            let revoked = || login::revoke(&self.http, &old.token);
+            drop(self.remote.once(&call("revoke"), revoked).await);
         }
         Ok((!is_same).then_some(lease))
     }
@@ -158,7 +192,7 @@ impl Session {
         let mut failures = 0;
         loop {
             let lease = self.lease();
-            let due = lease.due().map(|due| due + pause(failures, &lease));
+            let due = lease.due().map(|due| due + lease.pause(failures));
             let changed = self.changed.notified();
             match due {
                 None => changed.await,
@@ -183,12 +217,10 @@ impl Session {
             return Ok(());
         }
         if lease.terms.renewable {
-            let renewed = login::renew(&self.http, &lease.token);
+            let renewed = || login::renew(&self.http, &lease.token);
             match self.remote.once(&call("renew"), renewed).await {
                 // It is near the end that no renewal moves if it gets much less time than at first.
-                Ok(terms)
-                    if terms.ttl >= lease.first_ttl.map(|ttl| ttl / 2) || terms.ttl.is_none() =>
-                {
+                Ok(terms) if terms.ttl >= lease.first_ttl.map(|ttl| ttl / 2) => {
                     self.take(Arc::new(Lease {
                         token: Arc::clone(&lease.token),
                         generation: lease.generation,
@@ -208,15 +240,21 @@ impl Session {
         self.login_again(&lease).await.map(drop)
     }
 
-    /// Gives the token back, if it was got by logging in, and gets no other.
+    /// Gives the token back, if it was got by logging in, and gets no other. Its records are
+    /// written then.
     pub(crate) async fn close(&self) {
+        self.log_out().await;
+        self.remote.close().await;
+    }
+
+    async fn log_out(&self) {
         let _turn = self.turn.lock().await;
         let was_closed = self.with(|state| std::mem::replace(&mut state.closed, true));
         if was_closed || matches!(self.auth, AuthSettings::Token(_)) {
             return;
         }
         let lease = self.lease();
-        let revoked = login::revoke(&self.http, &lease.token);
+        let revoked = || login::revoke(&self.http, &lease.token);
         if let Err(error) = self.remote.once(&call("revoke"), revoked).await {
             tracing::warn!(
                 backend = self.remote.backend(),
@@ -258,27 +296,6 @@ impl Session {
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// How much later than due, after so many failures: from a thirtieth of the token's time on, doubling.
-fn pause(failures: u32, lease: &Lease) -> Duration {
-    let Some(doublings) = failures.checked_sub(1) else { return Duration::ZERO };
-    let since_due = lease.due().map_or(Duration::ZERO, |due| due.elapsed());
-    let first = lease.terms.ttl.map_or(RETRY, |ttl| (ttl / 30).max(Duration::from_millis(100)));
-    since_due + first.saturating_mul(1 << doublings.min(16)).min(RETRY)
-}
-
-fn lease(granted: Granted, generation: u64) -> Lease {
-    let Granted { token, terms } = granted;
-    let first_ttl = terms.ttl;
-    Lease { token: Arc::new(token), generation, terms, since: Instant::now(), first_ttl }
-}
-
-fn same(a: &Shielded, b: &Shielded) -> Result<bool, BackendError> {
-    let compared = a.open(|a| b.open(|b| bool::from(a.ct_eq(b))));
-    compared.and_then(|compared| compared).map_err(|cause| {
-        BackendError::Corrupt(Failure::because("the token can't be opened again", cause))
-    })
 }
 
 fn call(operation: &'static str) -> Call<'static> {

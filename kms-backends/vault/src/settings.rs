@@ -35,7 +35,7 @@ pub struct VaultSettings {
     pub allow_http: bool,
     /// What to do about a missing key whose own settings don't say.
     pub if_missing: IfMissing,
-    /// Whether keys may be destroyed.
+    /// Whether keys may be destroyed: disabled ones, or any at a server that can't disable keys.
     pub allow_deletion: bool,
     /// How the server is asked.
     pub remote: RemoteSettings,
@@ -149,8 +149,7 @@ impl TryFrom<Fields> for VaultSettings {
 #[async_trait]
 impl BackendSettings for VaultSettings {
     fn capabilities(&self) -> Capabilities {
-        let ed25519 =
-            KeyCapability { key_type: KeyType::Ed25519, schemes: vec![SigningScheme::Ed25519] };
+        let ed25519 = KeyCapability::new(KeyType::Ed25519, [SigningScheme::Ed25519]);
         let always =
             [Operation::Generate, Operation::Rotate, Operation::Disable, Operation::Enable];
         let deletion = self.allow_deletion.then_some(Operation::Destroy);

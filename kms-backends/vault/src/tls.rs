@@ -1,7 +1,6 @@
 //! Whom the connection believes.
 
 use std::error::Error;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,18 +38,6 @@ pub(crate) fn config(ca: Option<&Path>) -> Result<ClientConfig, BackendError> {
         return Err(misconfigured(&what(), "there is none in it".into()));
     }
     Ok(config.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// Whether an error says that the server isn't believed to be the one, which doesn't pass by itself.
-pub(crate) fn is_distrust(error: &(dyn Error + 'static)) -> bool {
-    if let Some(error) = error.downcast_ref::<rustls::Error>() {
-        return matches!(error, rustls::Error::InvalidCertificate(_));
-    }
-    // What an I/O error wraps isn't among its sources.
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(inner) => is_distrust(inner),
-        None => error.source().is_some_and(is_distrust),
-    }
 }
 
 #[cfg(test)]

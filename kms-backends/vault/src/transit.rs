@@ -29,7 +29,8 @@ pub(crate) struct Transit {
 /// What the server says of a key of this kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
-    pub(crate) disabled: bool,
+    /// Whether it is disabled; `None` at a server that can't disable keys.
+    pub(crate) disabled: Option<bool>,
     /// The number of the newest version.
     pub(crate) latest: u32,
     /// The versions that may sign, the newest among them.
@@ -56,8 +57,9 @@ struct KeyData {
     min_available_version: u32,
     #[serde(default)]
     min_encryption_version: u32,
+    /// OpenBao's alone.
     #[serde(default)]
-    soft_deleted: bool,
+    soft_deleted: Option<bool>,
     #[serde(default)]
     derived: bool,
     /// Other types of keys have something else than objects here.
@@ -146,7 +148,7 @@ impl Transit {
         let (path, call) = (self.path("keys", id, suffix), call(name, id));
         let look = || async move {
             let found = self.there(id).await?;
-            Ok((found.disabled == disabled).then_some(found))
+            Ok((found.disabled.unwrap_or(false) == disabled).then_some(found))
         };
         let act = || {
             let (path, method) = (&path, method.clone());
@@ -166,18 +168,15 @@ impl Transit {
 
     /// Destroys the key.
     pub(crate) async fn destroy(&self, id: &KeyId) -> Result<(), BackendError> {
+        const ALLOW: &str = r#"{"deletion_allowed":true}"#;
         let (path, config) = (self.path("keys", id, ""), self.path("keys", id, "/config"));
+        let what = "can't be destroyed";
+        let allowed = call("allow_deletion", id);
+        let allow = || self.done(what, id, Method::POST, &config, ALLOW);
+        self.session.remote.retried(&allowed, allow).await?;
         let call = call("destroy", id);
         let look = || async move { Ok(self.look(id).await?.is_none().then_some(())) };
-        let act = || {
-            let (path, config) = (&path, &config);
-            async move {
-                let what = "can't be destroyed";
-                let allow = r#"{"deletion_allowed":true}"#;
-                self.done(what, id, Method::POST, config, allow).await?;
-                self.done(what, id, Method::DELETE, path, "").await
-            }
-        };
+        let act = || self.done(what, id, Method::DELETE, &path, "");
         self.session.remote.reconciled(&call, look, act).await
     }
 
@@ -316,9 +315,11 @@ mod tests {
         for (least, expected) in [(0, &[1, 2, 3][..]), (2, &[2, 3]), (3, &[3])] {
             let found = found(|data| data["min_encryption_version"] = least.into()).unwrap();
             assert_eq!(found.versions.keys().copied().collect::<Vec<_>>(), expected);
-            assert!(found.versions[&3].created.is_some() && !found.disabled && found.latest == 3);
+            assert!(found.versions[&3].created.is_some() && found.latest == 3);
+            assert_eq!(found.disabled, Some(false));
         }
-        assert!(found(|data| data["soft_deleted"] = true.into()).unwrap().disabled);
+        let disabled = found(|data| data["soft_deleted"] = true.into()).unwrap().disabled;
+        assert_eq!(disabled, Some(true));
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use kms_backend_keystore::{StoreError, UnlockSecret};
+use kms_backend_keystore::{StoreError, UnlockSource};
 use kms_secrets::{PassphraseSource, SecretBytes, secret_file};
 use serde_json::json;
 
 use crate::failure::{Failure, Outcome};
 use crate::open::{Context, key_file};
+use crate::opener::Opener;
 use crate::view;
 
 #[derive(Debug, Args)]
@@ -20,7 +21,8 @@ Examples:
   kms init
   kms --store /var/lib/node/kms.keystore init --generate-passphrase /etc/node/store.pass
   kms init --generate-key-file store.key
-  kms --passphrase-command \"pass show node/store\" init")]
+  kms --passphrase-command \"pass show node/store\" init
+  kms --unlock-settings unlock.yaml init")]
 pub(crate) struct Init {
     /// Make a random passphrase in this new file (0600)
     #[arg(long, value_name = "FILE")]
@@ -43,36 +45,42 @@ impl Init {
         if context.is_there() {
             return Err(StoreError::Exists { path: path.clone() }.into());
         }
-        let secret = match (&self.generate_passphrase, &self.generate_key_file) {
+        let opener = match (&self.generate_passphrase, &self.generate_key_file) {
             (Some(file), _) => generate_passphrase(file)?,
             (None, Some(file)) => generate_key_file(file)?,
-            (None, None) => context.new_secret()?,
+            (None, None) => context.new_opener()?,
         };
-        if let Err(failure) = context.create(&secret) {
+        if let Err(failure) = context.create(&opener) {
             // Made a moment ago, and opens nothing.
             drop(made.map(std::fs::remove_file));
             return Err(failure);
         }
-        let opener = made.map_or(String::new(), |made| format!("; {} opens it", made.display()));
+        if let Some(provider) = opener.provider() {
+            context.output.warn(format_args!(
+                "only a key of {provider} opens this store: if that is lost, so is all that is in it; kms \
+                 unlocker add adds another way"
+            ));
+        }
+        let by = made.map_or(String::new(), |made| format!("; {} opens it", made.display()));
         context.output.answer(
             &json!({
                 "store": view::path(path),
                 "opened_by": made.map(|made| view::path(made)),
             }),
-            format_args!("made store {}{opener}", path.display()),
+            format_args!("made store {}{by}", path.display()),
         )
     }
 }
 
 /// A new file with a random passphrase, and what is in it.
-fn generate_passphrase(path: &Path) -> Outcome<UnlockSecret> {
+fn generate_passphrase(path: &Path) -> Outcome<Opener> {
     secret_file::create_passphrase(path)?;
     let file = PassphraseSource::File { path: path.into(), group_readable: false };
-    Ok(UnlockSecret::Passphrase(file.read()?))
+    Opener::here(&UnlockSource::Passphrase(file), Path::new(""))
 }
 
 /// A new file with 32 random bytes.
-pub(super) fn generate_key_file(path: &Path) -> Outcome<UnlockSecret> {
+pub(super) fn generate_key_file(path: &Path) -> Outcome<Opener> {
     secret_file::create(path, random()?.expose())?;
     key_file(path)
 }

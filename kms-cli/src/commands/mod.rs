@@ -87,7 +87,7 @@ impl Command {
             Self::Backup(backup) => backup.new.env_name().into_iter().collect(),
             Self::Restore(restore) => restore.from.env_name().into_iter().collect(),
             Self::Passphrase(command) => command.env_name().into_iter().collect(),
-            Self::Unlocker(command) => command.env_name().into_iter().collect(),
+            Self::Unlocker(command) => return command.env_names(),
             _ => Vec::new(),
         };
         names.into_iter().map(str::to_owned).collect()

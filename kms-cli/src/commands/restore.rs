@@ -46,7 +46,7 @@ impl Restore {
             (plan, refused)
         } else {
             // Never an empty store under the name of one that is to be full.
-            let secret = context.new_secret()?;
+            let secret = context.new_opener()?;
             let planned = self.plan(context, None, &backup)?;
             backup.backup(&context.path, &secret)?;
             planned

@@ -3,15 +3,20 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use kms_backend_keystore::{UnlockSecret, Unlocker, UnlockerKind};
+use kms_backend_keystore::{Store, StoreError, UnlockSecret, Unlocker, UnlockerKind};
 use kms_keys::KeyId;
 use serde_json::{Value, json};
 
 use crate::commands::init::generate_key_file;
 use crate::failure::{Failure, Outcome};
-use crate::open::{Context, key_file};
+use crate::open::{self, Context, key_file};
+use crate::opener::{self, Opener};
 use crate::source::NewPassphrase;
 use crate::view;
+
+/// What is said before no passphrase or key file opens a store any more.
+const LOST_WITH_THEM: &str = " No passphrase or key file does: if the keys that others open it with are lost, \
+                              so is everything in it.";
 
 /// What can be done with the store's passphrase.
 #[derive(Debug, Subcommand)]
@@ -31,7 +36,7 @@ Examples:
   kms unlocker add escrow
   kms unlocker remove escrow")]
 pub(crate) enum UnlockerCommand {
-    /// Add a passphrase or key file that opens the store
+    /// Add a passphrase, a key file or somebody else that opens the store
     Add(Add),
     /// Remove a way to open the store
     Remove(Remove),
@@ -54,10 +59,15 @@ pub(crate) struct Change {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+With --new-unlock-settings, somebody else seals the store's key: a key of AWS KMS, in a token or of Vault,
+as far as this command was built with the features aws, pkcs11 and vault. The file is written as the unlock
+section of a node's settings, which a node then opens the store with.
+
 Examples:
   kms unlocker add escrow
   kms unlocker add escrow --new-passphrase-file escrow.pass
-  kms unlocker add machine --generate-key-file /etc/node/store.key")]
+  kms unlocker add machine --generate-key-file /etc/node/store.key
+  kms unlocker add cloud --new-unlock-settings unlock.yaml")]
 pub(crate) struct Add {
     /// What to call it
     name: KeyId,
@@ -69,18 +79,39 @@ pub(crate) struct Add {
     /// Make a random key file of 32 bytes (0600)
     #[arg(long, value_name = "PATH", conflicts_with = "NewPassphrase")]
     generate_key_file: Option<PathBuf>,
+    /// A YAML file with what is to open the store, written as the `unlock` section of a node's settings
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["NewPassphrase", "new_key_file", "generate_key_file"]
+    )]
+    new_unlock_settings: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Whoever could open the store with it may have kept the store's key: kms rekey revokes that.
+Whoever could open the store with it may have kept the store's key: kms rekey revokes that. The last one
+stays, and so does the last with a passphrase or key file unless --external-suffices is given, and the store is
+opened by somebody who stays, which proves that they can.
 
 Examples:
   kms unlocker remove escrow
-  kms --yes unlocker remove escrow")]
+  kms --yes unlocker remove escrow
+  kms --unlock-settings unlock.yaml unlocker remove first --external-suffices")]
 pub(crate) struct Remove {
     /// Which one
     name: String,
+    #[command(flatten)]
+    suffices: Suffices,
+}
+
+/// Who says that a store may be lost with a key that somebody else has.
+#[derive(Debug, Args)]
+struct Suffices {
+    /// No passphrase or key file need open the store any more: if the key that somebody else opens it with is
+    /// lost, so is everything in it
+    #[arg(long)]
+    external_suffices: bool,
 }
 
 #[derive(Debug, Args)]
@@ -98,7 +129,10 @@ file is written anew, without what was sealed under the old key.
 Examples:
   kms rekey
   kms --yes --key-file store.key rekey")]
-pub(crate) struct Rekey {}
+pub(crate) struct Rekey {
+    #[command(flatten)]
+    suffices: Suffices,
+}
 
 impl PassphraseCommand {
     pub(super) fn env_name(&self) -> Option<&str> {
@@ -115,11 +149,10 @@ impl PassphraseCommand {
 }
 
 impl UnlockerCommand {
-    pub(super) fn env_name(&self) -> Option<&str> {
-        match self {
-            Self::Add(add) => add.new.env_name(),
-            Self::Remove(_) | Self::List(_) => None,
-        }
+    pub(super) fn env_names(&self) -> Vec<String> {
+        let Self::Add(add) = self else { return Vec::new() };
+        let named = opener::env_names(add.new_unlock_settings.as_deref());
+        named.into_iter().chain(add.new.env_name().map(str::to_owned)).collect()
     }
 
     pub(super) fn run(self, context: &Context) -> Outcome {
@@ -134,11 +167,12 @@ impl UnlockerCommand {
 impl Change {
     fn run(self, context: &Context) -> Outcome {
         let (mut store, current) = context.writer()?;
-        if !matches!(current, UnlockSecret::Passphrase(_)) {
-            return Err(Failure::usage(
-                "a key file opened the store, and stays as it is: kms unlocker add adds a \
-                 passphrase",
-            ));
+        if !matches!(*current, UnlockSecret::Passphrase(_)) {
+            let by = current.provider().map_or("a key file".into(), |by| format!("a key of {by}"));
+            return Err(Failure::usage(format_args!(
+                "{by} opened the store, and stays as it is: kms unlocker add adds a passphrase, and a \
+                 passphrase is changed where it opens the store"
+            )));
         }
         let new = self.new.read(&format!("store {}", context.path.display()))?;
         let name = store.change_unlocker(&current, &UnlockSecret::Passphrase(new))?;
@@ -153,14 +187,19 @@ impl Add {
         let name = self.name.as_str();
         if store.unlockers().iter().any(|unlocker| unlocker.name == name) {
             // Before a key file is made in vain.
-            return Err(kms_backend_keystore::StoreError::UnlockerExists(name.into()).into());
+            return Err(StoreError::UnlockerExists(name.into()).into());
         }
-        let secret = match (&self.new_key_file, &self.generate_key_file) {
+        let new: Opener = match (&self.new_key_file, &self.generate_key_file) {
             (Some(path), _) => key_file(path)?,
             (None, Some(path)) => generate_key_file(path)?,
-            (None, None) => UnlockSecret::Passphrase(self.new.read(&format!("unlocker {name}"))?),
+            (None, None) => match &self.new_unlock_settings {
+                Some(file) => Opener::of_settings(file)?,
+                None => {
+                    UnlockSecret::Passphrase(self.new.read(&format!("unlocker {name}"))?).into()
+                }
+            },
         };
-        store.add_unlocker(&current, name, &secret)?;
+        store.add_unlocker(&current, name, &new)?;
         context.output.answer(&json!({ "added": name }), format!("added unlocker {name}"))
     }
 }
@@ -168,10 +207,25 @@ impl Add {
 impl Remove {
     fn run(self, context: &Context) -> Outcome {
         context.confirm.check()?;
-        let (mut store, _) = context.writer()?;
-        let name = &self.name;
-        context.confirm.ask(&format!("Unlocker {name} opens the store no longer afterwards."))?;
-        store.remove_unlocker(name, false)?;
+        let (mut store, current) = context.writer()?;
+        let (name, suffices) = (&self.name, self.suffices.external_suffices);
+        let mut left =
+            store.unlockers().iter().filter(|unlocker| unlocker.name != *name).peekable();
+        let only_others = left.peek().is_some() && !left.any(|left| left.kind.is_local());
+        if only_others && !suffices && has_local(&store) {
+            return Err(open::refused(StoreError::LastLocalUnlocker(name.clone())));
+        }
+        if only_others && store.unlocker(&current)?.name == *name {
+            return Err(Failure::usage(format_args!(
+                "unlocker {name} has opened the store: open it with one that is to suffice \
+                 (--unlock-settings), which proves that it does"
+            )));
+        }
+        let warning = if only_others { LOST_WITH_THEM } else { "" };
+        context
+            .confirm
+            .ask(&format!("Unlocker {name} opens the store no longer afterwards.{warning}"))?;
+        store.remove_unlocker(name, suffices)?;
         let text = format!(
             "removed unlocker {name}; whoever could use it may have kept the store's key, which kms \
              rekey revokes"
@@ -196,7 +250,10 @@ pub(super) fn takes(kind: &UnlockerKind) -> String {
             format!("passphrase (Argon2id, {} MiB, {} passes)", kdf.memory_kib / 1024, kdf.passes)
         }
         UnlockerKind::KeyFile {} => "key file".into(),
-        UnlockerKind::External { provider, .. } => format!("what {provider:?} opens"),
+        UnlockerKind::External { provider, parameters } => {
+            let parameters = parameters.iter().map(|(name, value)| format!("{name} {value}"));
+            format!("external: {provider} ({})", parameters.collect::<Vec<_>>().join(", "))
+        }
         _ => "unknown".into(),
     }
 }
@@ -211,13 +268,18 @@ fn object(unlocker: &Unlocker) -> Value {
             object["lanes"] = kdf.lanes.into();
         }
         UnlockerKind::KeyFile {} => object["kind"] = "key-file".into(),
-        UnlockerKind::External { provider, .. } => {
+        UnlockerKind::External { provider, parameters } => {
             object["kind"] = "external".into();
             object["provider"] = provider.as_str().into();
+            object["parameters"] = json!(parameters);
         }
         _ => object["kind"] = "unknown".into(),
     }
     object
+}
+
+fn has_local(store: &Store) -> bool {
+    store.unlockers().iter().any(|unlocker| unlocker.kind.is_local())
 }
 
 impl Rekey {
@@ -227,9 +289,17 @@ impl Rekey {
         let stays = store.unlocker(&current)?.name.clone();
         let others = store.unlockers().iter().map(|unlocker| unlocker.name.as_str());
         let others: Vec<_> = others.filter(|name| *name != stays).collect();
+        let loses = current.provider().is_some() && has_local(&store);
+        if loses && !self.suffices.external_suffices {
+            return Err(Failure::usage(format_args!(
+                "only unlocker {stays} would stay, which somebody else opens: open the store with a \
+                 passphrase or key file, or say that it suffices: --external-suffices"
+            )));
+        }
         context.confirm.ask(&format!(
-            "Everything is sealed anew, and only unlocker {stays} stays. These go: {}.",
-            if others.is_empty() { "none".into() } else { others.join(", ") }
+            "Everything is sealed anew, and only unlocker {stays} stays. These go: {}.{}",
+            if others.is_empty() { "none".into() } else { others.join(", ") },
+            if loses { LOST_WITH_THEM } else { "" }
         ))?;
         let gone = store.rekey(&current)?;
         store.rewrite().map_err(|error| {

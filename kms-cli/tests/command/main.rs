@@ -9,7 +9,10 @@
 
 mod backup;
 mod doctor;
+mod doctor_keys;
+mod doctor_rights;
 mod export;
+mod external;
 mod folder;
 mod import;
 mod keys;

@@ -45,14 +45,19 @@ impl Bls12381SecretKey {
         on_wiped_stack(|| Self::compute(bytes))
     }
 
+    /// What touches the secret is on a wiped stack of its own, so that nothing of it can be in the unused
+    /// bytes of what is returned.
     fn compute(bytes: SecretArray<32>) -> Result<Self, KeyError> {
         if bool::from(bytes.expose().ct_eq(&[0; 32])) {
             return Err(KeyError::Zero);
         }
         let mut scalar = Box::new(blst_scalar::default());
         fill(&mut scalar, bytes.expose());
-        let lent = <&min_pk::SecretKey>::try_from(&*scalar).map_err(|_| KeyError::OutOfRange)?;
-        let public_key = Bls12381PublicKey::of(lent)?;
+        let public_key = on_wiped_stack(|| {
+            let lent =
+                <&min_pk::SecretKey>::try_from(&*scalar).map_err(|_| KeyError::OutOfRange)?;
+            Bls12381PublicKey::of(lent)
+        })?;
         Ok(Self { bytes, scalar, public_key })
     }
 

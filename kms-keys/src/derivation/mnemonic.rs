@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bip39::Language;
-use kms_secrets::SecretBytes;
+use kms_secrets::{SecretBytes, on_wiped_stack};
 use pbkdf2::pbkdf2_hmac;
 use sha2::Sha512;
 use zeroize::Zeroizing;
@@ -54,6 +54,10 @@ impl Mnemonic {
     /// [`MnemonicError::NotUtf8`], [`MnemonicError::WrongWordCount`], [`MnemonicError::UnknownWord`],
     /// [`MnemonicError::WrongChecksum`].
     pub fn parse(text: &[u8]) -> Result<Self, MnemonicError> {
+        on_wiped_stack(|| Self::parse_here(text))
+    }
+
+    fn parse_here(text: &[u8]) -> Result<Self, MnemonicError> {
         let text = str::from_utf8(text).map_err(|_| MnemonicError::NotUtf8)?;
         let words =
             bip39::Mnemonic::parse_in_normalized(Language::English, text).map_err(refusal)?;
@@ -88,6 +92,10 @@ impl Mnemonic {
     /// The words, with a space between each two and nothing around.
     #[must_use]
     pub fn phrase(&self) -> SecretBytes {
+        on_wiped_stack(|| self.phrase_here())
+    }
+
+    fn phrase_here(&self) -> SecretBytes {
         let mut phrase = SecretBytes::with_capacity(self.words() * (LONGEST_WORD + 1));
         let mut len = 0;
         // Entropy of these lengths always has words.
@@ -110,6 +118,10 @@ impl Mnemonic {
     /// # Errors
     /// [`MnemonicError::PassphraseNotUtf8`].
     pub fn to_seed(&self, passphrase: &[u8]) -> Result<Seed, MnemonicError> {
+        on_wiped_stack(|| self.to_seed_here(passphrase))
+    }
+
+    fn to_seed_here(&self, passphrase: &[u8]) -> Result<Seed, MnemonicError> {
         let passphrase =
             str::from_utf8(passphrase).map_err(|_| MnemonicError::PassphraseNotUtf8)?;
         let passphrase = nfkd(passphrase, |_| true);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kms_secrets::SecretBytes;
+use kms_secrets::{SecretBytes, on_wiped_stack};
 
 use super::{DerivationError, DerivationPath, bip32, eip2333, slip10};
 use crate::{Bls12381SecretKey, Ed25519SecretKey, KeyType, Secp256k1SecretKey, SecretKey};
@@ -72,15 +72,15 @@ impl Seed {
         let (seed, indices) = (self.0.expose(), path.indices());
         match key_type {
             KeyType::Ed25519 => {
-                let node = slip10::derive(seed, indices);
+                let node = on_wiped_stack(|| slip10::derive(seed, indices));
                 Ed25519SecretKey::from_bytes(node.secret()).map(SecretKey::Ed25519)
             }
             KeyType::Secp256k1 => {
-                let node = bip32::derive(seed, indices)?;
+                let node = on_wiped_stack(|| bip32::derive(seed, indices))?;
                 Secp256k1SecretKey::from_bytes(node.secret()).map(SecretKey::Secp256k1)
             }
             KeyType::Bls12381 => {
-                let secret = eip2333::derive(seed, indices)
+                let secret = on_wiped_stack(|| eip2333::derive(seed, indices))
                     .ok_or(DerivationError::WrongSeedLength { least: 32, got: seed.len() })?;
                 Bls12381SecretKey::from_secret(secret).map(SecretKey::Bls12381)
             }

@@ -3,7 +3,7 @@
 use aes::Aes128;
 use ctr::Ctr128BE;
 use ctr::cipher::{KeyIvInit, StreamCipher};
-use kms_secrets::{SecretArray, SecretBytes};
+use kms_secrets::{SecretArray, SecretBytes, on_wiped_stack};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -18,14 +18,19 @@ pub(super) fn password(password: &[u8]) -> Result<SecretBytes, Eip2335Error> {
 
 /// SHA-256 of the second half of the derived key and the ciphertext.
 pub(super) fn checksum(derived: &SecretArray<32>, ciphertext: &[u8; 32]) -> [u8; 32] {
-    Sha256::new_with_prefix(&derived.expose()[16..]).chain_update(ciphertext).finalize().into()
+    on_wiped_stack(|| {
+        let hash = Sha256::new_with_prefix(&derived.expose()[16..]);
+        hash.chain_update(ciphertext).finalize().into()
+    })
 }
 
 /// Encrypts or decrypts in place under the first half of the derived key.
 pub(super) fn apply(derived: &SecretArray<32>, iv: &[u8; 16], text: &mut [u8; 32]) {
-    let mut key = Zeroizing::new([0; 16]);
-    key.copy_from_slice(&derived.expose()[..16]);
-    Ctr128BE::<Aes128>::new((&*key).into(), iv.into()).apply_keystream(text);
+    on_wiped_stack(|| {
+        let mut key = Zeroizing::new([0; 16]);
+        key.copy_from_slice(&derived.expose()[..16]);
+        Ctr128BE::<Aes128>::new((&*key).into(), iv.into()).apply_keystream(text);
+    });
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! What a backend that answers nobody costs those who sign with others.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kms_keys::KeyType;
 use tokio::task::JoinSet;
 
-use crate::load::latencies;
+use crate::load::{Client, latencies};
+use crate::node::PENDING;
 use crate::scene::{Effort, Ratios, Scene};
 use crate::spread::{Spread, percentile};
 
@@ -15,24 +17,41 @@ const CALLERS: usize = 64;
 /// Between the end of a request there, by its deadline, and the next one.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How long they may take until all of them ask.
+const ALL_ASK_WITHIN: Duration = Duration::from_secs(10);
+
 pub fn measure(scene: &Scene, effort: Effort, ratios: &mut Ratios) {
     let [without, with] = effort.interleaved(|way| {
         let mut times = scene.runtime.block_on(async {
             let mut hanging = JoinSet::new();
             if way == 1 {
+                // Without an answer now and then the breaker would open, and nobody would hang.
+                let answered = scene.node.answered_client();
+                hanging.spawn(async move {
+                    loop {
+                        answered.sign([7; 32]).await;
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                });
                 for _ in 0..CALLERS {
                     let client = scene.node.hung_client();
                     hanging.spawn(async move {
                         loop {
-                            client.try_to_sign().await;
+                            client.hang().await;
                             tokio::time::sleep(PAUSE).await;
                         }
                     });
                 }
-                // So that they all hang.
-                tokio::time::sleep(PAUSE).await;
+                all_hang().await;
             }
-            latencies(scene.node.client(KeyType::Ed25519), Duration::ZERO, effort.length).await
+            let client = scene.node.client(KeyType::Ed25519);
+            let times = latencies(client, Duration::ZERO, effort.length).await;
+            if way == 1 {
+                all_hang().await;
+                let failed = hanging.try_join_next();
+                assert!(failed.is_none(), "somebody who asked the hung backend: {failed:?}");
+            }
+            times
         });
         [50, 99].map(|hundredths| percentile(&mut times, hundredths))
     });
@@ -48,4 +67,15 @@ pub fn measure(scene: &Scene, effort: Effort, ratios: &mut Ratios) {
         );
         ratios.add(*name, Spread::of_ratios(&with, &without));
     }
+}
+
+/// Waits until all of them are under way in the backend at once.
+async fn all_hang() {
+    let all = async {
+        while PENDING.load(Ordering::SeqCst) != CALLERS {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let all = tokio::time::timeout(ALL_ASK_WITHIN, all).await;
+    assert!(all.is_ok(), "{} of {CALLERS} hang", PENDING.load(Ordering::SeqCst));
 }

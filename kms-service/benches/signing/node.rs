@@ -1,18 +1,20 @@
-//! The service in a node, with secrets in files, and a backend that answers nobody.
+//! The service in a node, with secrets in files, and a backend that doesn't answer with one of its keys.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kms_backend::{
     Backend, BackendError, BackendSettings, Capabilities, Health, KeyCapability, KeyInfo, KeyPage,
-    KeySpec, OpenContext, PageRequest, RegisteredKey, RemoteSigner, Signer, SourceUse, async_trait,
+    KeySpec, LocalSigner, OpenContext, PageRequest, RegisteredKey, RemoteSigner, Signer,
+    SoftwareSigner, SourceUse, async_trait,
 };
 use kms_backend_preload::PreloadSettings;
 use kms_keys::{KeyId, KeyType, PublicKey, SecretKey, Signature, SigningScheme};
-use kms_service::{KmsApi, KmsSection, KmsService, NoOperators};
+use kms_service::{KmsApi, KmsError, KmsSection, KmsService, NoOperators};
 use overwatch::derive_services;
 use overwatch::overwatch::{Overwatch, OverwatchRunner};
 use serde::Deserialize;
@@ -29,12 +31,19 @@ pub struct Node {
     kms: Kms,
 }
 
-/// A node whose service has one key of each type, and one that a hung backend holds.
+/// A node whose service has one key of each type, and two that a hung backend holds.
 pub struct BenchNode {
     overwatch: Overwatch<RuntimeServiceId>,
     api: KmsApi,
     _folder: TempDir,
 }
+
+/// The key that the hung backend never answers with, and the one that it does answer with.
+const HUNG: &str = "hung";
+const ANSWERED: &str = "answered";
+
+/// How many requests hang in the backend.
+pub static PENDING: AtomicUsize = AtomicUsize::new(0);
 
 pub struct ServiceClient {
     api: KmsApi,
@@ -58,7 +67,9 @@ impl BenchNode {
                 json!({ "id": name, "type": name, "backend": "local", "source": source })
             })
             .collect();
-        keys.push(json!({ "id": "hung", "type": "ed25519", "backend": "hung" }));
+        for id in [HUNG, ANSWERED] {
+            keys.push(json!({ "id": id, "type": "ed25519", "backend": "hung" }));
+        }
         let backends = json!({ "local": { "type": "preload" }, "hung": { "type": "hung" } });
         let section = json!({ "backends": backends, "keys": keys });
         let section: KmsSection<BenchBackend> = serde_json::from_value(section).unwrap();
@@ -77,7 +88,12 @@ impl BenchNode {
     /// A client that waits in vain.
     pub fn hung_client(&self) -> ServiceClient {
         let api = self.api.clone().with_deadline(Duration::from_millis(100));
-        ServiceClient { api, key: KeyId::new("hung").unwrap() }
+        ServiceClient { api, key: KeyId::new(HUNG).unwrap() }
+    }
+
+    /// A client of the same backend that gets its answers.
+    pub fn answered_client(&self) -> ServiceClient {
+        ServiceClient { api: self.api.clone(), key: KeyId::new(ANSWERED).unwrap() }
     }
 
     pub async fn stop(self) {
@@ -86,8 +102,10 @@ impl BenchNode {
 }
 
 impl ServiceClient {
-    pub async fn try_to_sign(&self) {
-        assert!(self.api.sign(&self.key, [7; 32]).await.is_err(), "a hung backend signed");
+    /// Asks in vain, for as long as it waits.
+    pub async fn hang(&self) {
+        let answer = self.api.sign(&self.key, [7; 32]).await;
+        assert!(matches!(answer, Err(KmsError::DeadlineExceeded)), "{answer:?}, not hung");
     }
 
     pub async fn sign_many(&self, messages: impl Iterator<Item = Vec<u8>>) {
@@ -122,7 +140,7 @@ impl BackendSettings for BenchBackend {
             Self::Preload(settings) => settings.capabilities(),
             Self::Hung => {
                 let key_type = KeyType::Ed25519;
-                let key = KeyCapability { key_type, schemes: key_type.schemes().to_vec() };
+                let key = KeyCapability::new(key_type, key_type.schemes().iter().copied());
                 Capabilities::new([key], SourceUse::Refused, [])
             }
         }
@@ -136,7 +154,7 @@ impl BackendSettings for BenchBackend {
     }
 }
 
-/// Has one key, and takes for ever to sign with it.
+/// Has two keys, and takes for ever to sign with one of them.
 struct HungBackend {
     name: String,
 }
@@ -146,7 +164,9 @@ impl Backend for HungBackend {
     async fn register(&self, spec: &KeySpec) -> Result<RegisteredKey, BackendError> {
         let key = SecretKey::from_bytes(KeyType::Ed25519, &secret(KeyType::Ed25519)).unwrap();
         let info = KeyInfo::new(spec.id.clone(), key.public_key(), self.name.as_str());
-        Ok(RegisteredKey::new(info, Signer::Remote(Arc::new(HungSigner(key.public_key())))))
+        let hangs = spec.id.as_str() == HUNG;
+        let signer = RemoteKey { signer: SoftwareSigner::new(key), hangs };
+        Ok(RegisteredKey::new(info, Signer::Remote(Arc::new(signer))))
     }
 
     async fn list(&self, _: &PageRequest) -> Result<KeyPage, BackendError> {
@@ -160,15 +180,38 @@ impl Backend for HungBackend {
     async fn close(&self) {}
 }
 
-struct HungSigner(PublicKey);
+struct RemoteKey {
+    signer: SoftwareSigner,
+    hangs: bool,
+}
 
 #[async_trait]
-impl RemoteSigner for HungSigner {
+impl RemoteSigner for RemoteKey {
     fn public_key(&self) -> &PublicKey {
-        &self.0
+        self.signer.public_key()
     }
 
-    async fn sign(&self, _: SigningScheme, _: &[u8]) -> Result<Signature, BackendError> {
-        std::future::pending().await
+    async fn sign(&self, scheme: SigningScheme, message: &[u8]) -> Result<Signature, BackendError> {
+        if self.hangs {
+            let _pending = Pending::new();
+            std::future::pending::<()>().await;
+        }
+        self.signer.sign(scheme, message)
+    }
+}
+
+/// Is counted for as long as it is there.
+struct Pending;
+
+impl Pending {
+    fn new() -> Self {
+        PENDING.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        PENDING.fetch_sub(1, Ordering::SeqCst);
     }
 }

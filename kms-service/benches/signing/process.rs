@@ -4,14 +4,39 @@ use std::thread;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
+use rustix::param::clock_ticks_per_second;
 use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Processor time that this process has used, in microseconds: of all its threads, for itself and in
-/// the kernel, as `getrusage` counts it.
-pub fn cpu_micros() -> f64 {
-    let spent = clock_gettime(ClockId::ProcessCPUTime);
-    spent.tv_sec as f64 * 1e6 + spent.tv_nsec as f64 / 1e3
+/// Processor time that this process has used, or that one of many things took, in microseconds: of all
+/// its threads.
+#[derive(Clone, Copy)]
+pub struct Used {
+    /// In all, as `getrusage` counts it.
+    pub micros: f64,
+    /// In the kernel, counted in its ticks.
+    pub kernel_micros: f64,
+}
+
+impl Used {
+    pub fn now() -> Self {
+        let spent = clock_gettime(ClockId::ProcessCPUTime);
+        let micros = spent.tv_sec as f64 * 1e6 + spent.tv_nsec as f64 / 1e3;
+        // proc_pid_stat(5): the second field ends with the last parenthesis, and stime is the 15th.
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let ticks: f64 = fields.split_whitespace().nth(12).unwrap().parse().unwrap();
+        Self { micros, kernel_micros: ticks * 1e6 / clock_ticks_per_second() as f64 }
+    }
+
+    /// For each of so many things that were done since.
+    pub fn each(self, done: f64) -> Self {
+        let now = Self::now();
+        Self {
+            micros: (now.micros - self.micros) / done,
+            kernel_micros: (now.kernel_micros - self.kernel_micros) / done,
+        }
+    }
 }
 
 /// Has what the service measures recorded for the rest of the run, and emptied into its buckets every

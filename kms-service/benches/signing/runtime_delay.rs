@@ -37,11 +37,12 @@ pub fn measure(scene: &Scene, effort: Effort, ratios: &mut Ratios) {
     });
 }
 
-/// How late each tick came, in milliseconds. The runtime's timer itself counts whole milliseconds.
+/// How late each tick came that was due, in milliseconds. The runtime's timer itself counts whole milliseconds.
 async fn delays(length: Duration) -> Vec<f64> {
     let end = Instant::now() + length;
     let mut ticker = tokio::time::interval(TICK);
-    ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    // A stall makes each tick late that was due in it.
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Burst);
     ticker.tick().await;
     let mut delays = Vec::new();
     while delays.is_empty() || Instant::now() < end {

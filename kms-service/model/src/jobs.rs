@@ -6,7 +6,8 @@ use kms_keys::KeyType;
 use shuttle::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::job::Job;
-use crate::lane::{self, Deliver};
+use crate::lane;
+use crate::outbox::Deliver;
 use crate::sync::thread;
 use crate::{Caller, KmsError, Threads};
 
@@ -33,6 +34,7 @@ pub struct Lanes {
 
 struct Counted {
     number: usize,
+    weight: usize,
     panics: bool,
     ended: bool,
     lanes: Lanes,
@@ -44,20 +46,20 @@ impl Lanes {
     pub fn new(threads: usize, capacity: usize) -> (Self, Receiver<()>) {
         let mut limits = Threads::default();
         (limits.cheap, limits.costly) = (Some(threads), Some(threads));
-        let lanes = lane::Lanes::new(capacity, limits, &Arc::default(), &elsewhere());
+        let lanes = lane::Lanes::new(capacity, limits, &Arc::default(), elsewhere());
         let (told, ends) = channel();
         (Self { lanes: Arc::new(lanes), ends: Arc::default(), told }, ends)
     }
 
-    /// Submits a job on behalf of `caller`.
-    pub fn submit(&self, caller: &str, panics: bool) {
+    /// Submits a job of so many signatures on behalf of `caller`.
+    pub fn submit(&self, caller: &str, weight: usize, panics: bool) {
         let number = {
             let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
             ends.push(Vec::new());
             ends.len() - 1
         };
-        let job = Counted { number, panics, ended: false, lanes: self.clone() };
-        self.lanes.submit(KeyType::Ed25519, &Caller::new(caller.to_owned()), Box::new(job));
+        let job = Counted { number, weight, panics, ended: false, lanes: self.clone() };
+        self.lanes.submit(KeyType::Ed25519, Caller::new(caller.to_owned()), 1, Box::new(job));
     }
 
     /// Wakes threads for what was submitted.
@@ -87,8 +89,8 @@ impl Lanes {
 
 /// What was done together is answered on a thread of its own.
 pub(crate) fn elsewhere() -> Deliver {
-    Arc::new(|jobs| {
-        shuttle::thread::spawn(move || jobs.into_iter().for_each(|job| job.answer()));
+    Box::new(|outbox| {
+        shuttle::thread::spawn(move || outbox.give_next());
     })
 }
 
@@ -104,10 +106,15 @@ impl Counted {
 }
 
 impl Job for Counted {
-    fn run(&mut self, _: &dyn Fn() -> bool) {
+    fn weight(&self) -> usize {
+        self.weight
+    }
+
+    fn run(&mut self, number: usize, _: &dyn Fn() -> bool) {
         if self.panics {
             thread::panic();
         }
+        self.weight -= number;
     }
 
     fn answer(mut self: Box<Self>) {

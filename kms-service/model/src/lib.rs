@@ -11,6 +11,8 @@
 )]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what fails in a test fails the test")]
 
+#[path = "../../src/aggregate.rs"]
+mod aggregate;
 #[path = "../../src/api.rs"]
 mod api;
 #[path = "../../src/batch.rs"]
@@ -29,6 +31,8 @@ mod fair;
 mod farewell;
 #[path = "../../src/gate.rs"]
 mod gate;
+#[path = "../../src/gathering.rs"]
+mod gathering;
 #[path = "../../src/handle.rs"]
 mod handle;
 #[path = "../../src/health.rs"]
@@ -49,6 +53,10 @@ mod message;
 mod metrics;
 #[path = "../../src/operators.rs"]
 mod operators;
+#[path = "../../src/outbox.rs"]
+mod outbox;
+#[path = "../../src/places.rs"]
+mod places;
 #[path = "../../src/registry.rs"]
 mod registry;
 #[path = "../../src/remote.rs"]
@@ -65,6 +73,8 @@ mod serial;
 mod sign;
 #[path = "../../src/turns.rs"]
 mod turns;
+#[path = "../../src/worker.rs"]
+mod worker;
 
 mod asked;
 mod backend;
@@ -90,4 +100,4 @@ pub use operators::{NoOperators, Operators, ShippedOperators};
 pub use orders::{GivenOut, gate_closes};
 pub use request::{KeyRequest, SignRequest};
 pub use service::{Closing, Service};
-pub use sync::thread::without_replacement;
+pub use sync::thread::{without_replacement, without_threads};

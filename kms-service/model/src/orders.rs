@@ -40,7 +40,7 @@ pub fn gate_closes(given_out: GivenOut) {
     let (mut registry, counters) = (registry(false), Arc::new(CounterSet::default()));
     let mut threads = Threads::default();
     (threads.cheap, threads.costly) = (Some(2), Some(1));
-    let lanes = Lanes::new(8, threads, &counters, &elsewhere());
+    let lanes = Lanes::new(8, threads, &counters, elsewhere());
     let (asked, caller) = (Asked::default(), Caller::new("model".to_owned()));
     for _ in 0..3 {
         let usable = |name| registry.for_signing(&caller, &id(name), None, None);
@@ -56,17 +56,15 @@ pub fn gate_closes(given_out: GivenOut) {
         };
         let sign = sign(&a);
         let job = match given_out {
-            GivenOut::Rightly => Task::boxed(ticket(Keys::One(a), reply), move |_| sign()),
+            GivenOut::Rightly => Task::boxed(ticket(Keys::One(a), reply), 1, sign),
             GivenOut::ByMany => {
                 let keys = Keys::Many(vec![b.clone(), a, b]);
-                Task::boxed(ticket(keys, reply), move |_| sign())
+                Task::boxed(ticket(keys, reply), 1, sign)
             }
-            GivenOut::Unasked => {
-                Task::boxed(ticket(Keys::Many(Vec::new()), reply), move |_| sign())
-            }
+            GivenOut::Unasked => Task::boxed(ticket(Keys::Many(Vec::new()), reply), 1, sign),
             GivenOut::Outside => Box::new(Outside { key: a, reply, signed: None }),
         };
-        lanes.submit(KeyType::Ed25519, &caller, job);
+        lanes.submit(KeyType::Ed25519, caller.clone(), 1, job);
     }
     lanes.call();
     registry.update(&id("a"), backend::info(&id("a"), KeyState::Disabled));
@@ -90,7 +88,11 @@ struct Outside {
 }
 
 impl Job for Outside {
-    fn run(&mut self, _: &dyn Fn() -> bool) {
+    fn weight(&self) -> usize {
+        usize::from(self.signed.is_none())
+    }
+
+    fn run(&mut self, _: usize, _: &dyn Fn() -> bool) {
         self.signed = Some(sign(&self.key)());
     }
 

@@ -175,19 +175,26 @@ fn serve(inbox: &Receiver<KmsMessage>, threads: usize, brief: bool) {
     );
     while let Ok(mut message) = inbox.recv() {
         while let Ok(next) = inbox.try_recv() {
-            engine.handle(message, Waiting::Others);
+            pass_on(&mut engine, message, Waiting::Others);
             message = next;
         }
-        engine.handle(message, Waiting::Nobody);
+        pass_on(&mut engine, message, Waiting::Nobody);
         finish(&mut engine, &runtime);
         if engine.lanes.can_wait() {
             shuttle::thread::sleep(Duration::ZERO);
             while let Ok(message) = inbox.try_recv() {
-                engine.handle(message, Waiting::Others);
+                pass_on(&mut engine, message, Waiting::Others);
             }
         }
         engine.lanes.call();
         finish(&mut engine, &runtime);
+    }
+}
+
+fn pass_on(engine: &mut Engine, message: KmsMessage, behind: Waiting) {
+    engine.handle(message, behind);
+    while engine.gather() {
+        shuttle::thread::sleep(Duration::ZERO);
     }
 }
 

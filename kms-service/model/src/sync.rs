@@ -9,6 +9,13 @@ pub(crate) fn on_runtime(_: &tokio::runtime::Handle, work: impl FnOnce() + Send 
     shuttle::thread::spawn(work);
 }
 
+/// Priorities are none of this scheduler's.
+pub(crate) fn niceness() -> i32 {
+    0
+}
+
+pub(crate) fn set_niceness(_: i32) {}
+
 pub(crate) mod oneshot {
     use std::time::Duration;
 
@@ -55,6 +62,9 @@ pub(crate) mod thread {
     /// The mutation of [`without_replacement`].
     static UNSEEN: AtomicBool = AtomicBool::new(false);
 
+    /// What [`without_threads`] says.
+    static NONE: AtomicBool = AtomicBool::new(false);
+
     /// A thread that may panic. Shuttle takes a panic of a thread for the end of the test.
     #[derive(Default)]
     pub(crate) struct Builder(shuttle::thread::Builder);
@@ -72,6 +82,9 @@ pub(crate) mod thread {
             self,
             work: impl FnOnce() + Send + 'static,
         ) -> io::Result<JoinHandle<()>> {
+            if NONE.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
             self.0.spawn(move || {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(work))
                     && !PANICS.with(Cell::get)
@@ -91,6 +104,11 @@ pub(crate) mod thread {
     pub(crate) fn panic() -> ! {
         PANICS.with(|panics| panics.set(true));
         resume_unwind(Box::new("as the test has it"))
+    }
+
+    /// From now on in this process, no thread can be made.
+    pub fn without_threads() {
+        NONE.store(true, Ordering::Relaxed);
     }
 
     /// From now on in this process, threads that die don't know that they panic: a mutation, to show

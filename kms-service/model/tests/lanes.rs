@@ -17,14 +17,16 @@ fn submitted_while_closed(panics: bool) {
         let lanes = lanes.clone();
         shuttle::thread::spawn(move || {
             for number in 0..3 {
-                lanes.submit(caller, panics && caller == "a" && number == 0);
+                // One of them is more than a thread does at once.
+                let weight = if number == 1 { 20 } else { 1 };
+                lanes.submit(caller, weight, panics && caller == "a" && number == 0);
                 lanes.call();
             }
         })
     });
     lanes.close();
     submitting.into_iter().for_each(|thread| thread.join().unwrap());
-    lanes.submit("late", false);
+    lanes.submit("late", 1, false);
     for _ in 0..10 {
         ends.recv().unwrap();
     }
@@ -43,13 +45,27 @@ fn each_ends_once_though_threads_die() {
     explore(|| submitted_while_closed(true));
 }
 
+/// Nobody is still to be answered when a lane has been closed, also not elsewhere.
+#[test]
+fn all_have_ended_once_it_is_closed() {
+    explore(|| {
+        let (lanes, _ends) = Lanes::new(2, 16);
+        for weight in [1, 40, 1, 20, 1] {
+            lanes.submit("a", weight, false);
+        }
+        lanes.call();
+        lanes.close();
+        assert_eq!(lanes.ends().len(), 5);
+    });
+}
+
 /// Nobody wakes a lane whose threads died but who takes their place.
 #[test]
 fn threads_that_die_are_replaced() {
     explore(|| {
         let (lanes, ends) = Lanes::new(2, 16);
         for panics in [true, false, true, false, false] {
-            lanes.submit("a", panics);
+            lanes.submit("a", 1, panics);
             lanes.call();
         }
         for _ in 0..5 {

@@ -18,7 +18,7 @@ fn found_where_nobody_is_left() {
     explore(|| {
         let (lanes, ends) = Lanes::new(1, 16);
         for panics in [true, false] {
-            lanes.submit("a", panics);
+            lanes.submit("a", 1, panics);
             lanes.call();
         }
         for _ in 0..2 {

@@ -1,10 +1,10 @@
 //! A scripted run, and what its metrics say of it.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use kms_backend::{BackendError, Failure};
+use kms_backend::{BackendError, Failure, HealthLevel};
 use kms_keys::KeyType;
 use kms_service::{KeyRequest, KmsError};
 use metrics_util::MetricKind;
@@ -15,12 +15,17 @@ use tokio::sync::MutexGuard;
 use crate::support::*;
 
 /// What was recorded since it was last asked for: name and labels, as Prometheus writes them. Counters
-/// are what was added, and of histograms there is the number of values.
+/// are what was added, and of histograms there is the number of values. Gauges that count are what they
+/// count now.
 type Seen = BTreeMap<String, f64>;
 
 /// The one recorder of the process, for one test at a time.
 struct Recorder {
     snapshotter: Snapshotter,
+    /// The recorder starts anew at each snapshot, what counts doesn't.
+    counted: Mutex<Seen>,
+    /// All seconds of each histogram in the last snapshot.
+    seconds: Mutex<Seen>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -34,12 +39,16 @@ impl Recorder {
             recorder.install().unwrap();
             snapshotter
         });
-        let this = Self { snapshotter: snapshotter.clone(), _alone: alone };
+        let (counted, seconds) = Default::default();
+        let this = Self { snapshotter: snapshotter.clone(), counted, seconds, _alone: alone };
         this.take();
+        // What a test before left in the recorder.
+        this.counted.lock().unwrap().clear();
         this
     }
 
     fn take(&self) -> Seen {
+        self.seconds.lock().unwrap().clear();
         let seen = self.snapshotter.snapshot().into_vec().into_iter();
         let seen = seen.map(|(key, unit, description, value)| {
             let (kind, key) = key.into_parts();
@@ -50,15 +59,24 @@ impl Recorder {
             assert_eq!(kind == MetricKind::Counter, name.ends_with("_total"), "{name}");
             let labels = key.labels().map(|label| format!("{}={}", label.key(), label.value()));
             let labels = labels.collect::<Vec<_>>().join(",");
+            let full = format!("{name}{{{labels}}}");
             let value = match value {
                 DebugValue::Counter(count) => f64::from(u32::try_from(count).unwrap()),
                 DebugValue::Gauge(value) => value.0,
                 DebugValue::Histogram(values) => {
                     assert!(values.iter().all(|seconds| (0.0..60.0).contains(&seconds.0)));
+                    let sum = values.iter().map(|seconds| seconds.0).sum();
+                    self.seconds.lock().unwrap().insert(full.clone(), sum);
                     f64::from(u32::try_from(values.len()).unwrap())
                 }
             };
-            (format!("{name}{{{labels}}}"), value)
+            if ["kms_keys", "kms_queue_depth", "kms_backend_requests"].contains(&name) {
+                let mut counted = self.counted.lock().unwrap();
+                let counted = counted.entry(full.clone()).or_default();
+                *counted += value;
+                return (full, *counted);
+            }
+            (full, value)
         });
         seen.filter(|(_, value)| *value != 0.0).collect()
     }
@@ -166,7 +184,7 @@ async fn what_is_dropped_refused_and_caught_is_counted() {
     let recorder = Recorder::start().await;
     let script = Script::default();
     let keys = json!([{ "id": "good", "type": "ed25519" }, { "id": "slow", "type": "ed25519" }]);
-    let limits = json!({ "queue": 2, "threads": { "cheap": 1 }, "deadline": "300ms" });
+    let limits = json!({ "queue": 2, "threads": { "cheap": 1 } });
     let node = TestNode::started_with(keys, limits, &script).await;
     let api = node.api().await;
     recorder.take();
@@ -176,7 +194,7 @@ async fn what_is_dropped_refused_and_caught_is_counted() {
     let running = sent(api.sign(&id("slow"), "m")).await;
     script.seen(slow, 1).await;
     let given_up = sent(api.sign(&id("good"), "m")).await;
-    let late = sent(api.sign(&id("good"), "m")).await;
+    let late = sent(api.sign(&id("good"), "m").deadline(Duration::from_millis(300))).await;
     assert_refused!(api.sign(&id("good"), "m").await, KmsError::Overloaded { .. });
     let seen = recorder.take();
     assert_eq!(seen["kms_queue_depth{lane=cheap}"], 2.0);
@@ -188,6 +206,8 @@ async fn what_is_dropped_refused_and_caught_is_counted() {
     script.all_right();
     running.await.unwrap();
     assert_refused!(late.await, KmsError::DeadlineExceeded);
+    // Until both were dropped, there is no room.
+    while api.health().await.unwrap().counters.expired == 0 {}
     works(&api).await;
     let seen = recorder.take();
     assert_eq!(seen["kms_dropped_total{reason=abandoned}"], 1.0);
@@ -222,6 +242,38 @@ async fn a_backend_shows_how_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_at_a_remote_backend_is_counted_and_has_not_begun() {
+    let recorder = Recorder::start().await;
+    let script = Script::default();
+    let far = id("far");
+    script.remote(&far);
+    let keys = json!([{ "id": "far", "type": "ed25519" }]);
+    let node = TestNode::started_with(keys, json!({}), &script).await;
+    let api = node.api().await;
+
+    let signing = Act::Sign(far.clone());
+    script.when(signing.clone(), Does::Stuck);
+    let waiting = sent(api.sign(&far, "m")).await;
+    let given_up = sent(api.sign(&far, "m")).await;
+    script.seen(signing, 2).await;
+    assert_eq!(recorder.take()["kms_backend_requests{backend=fake}"], 2.0);
+    drop(given_up);
+    while recorder.take()["kms_backend_requests{backend=fake}"] > 1.0 {
+        tokio::task::yield_now().await;
+    }
+    let moment = Duration::from_millis(200);
+    tokio::time::sleep(moment).await;
+    script.all_right();
+    waiting.await.unwrap();
+    assert!(!recorder.take().contains_key("kms_backend_requests{backend=fake}"));
+    let seconds = recorder.seconds.lock().unwrap().clone();
+    let of = |name| seconds[&format!("{name}{{operation=sign,key_type=ed25519}}")];
+    assert!(of("kms_queue_seconds") >= moment.as_secs_f64(), "{seconds:?}");
+    assert!(of("kms_sign_seconds") < of("kms_queue_seconds"), "{seconds:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_breaker_shows_what_it_is() {
     let recorder = Recorder::start().await;
     let script = Script::default();
@@ -247,6 +299,9 @@ async fn a_breaker_shows_what_it_is() {
     script.when(signing.clone(), Does::Stuck);
     // Until it may be asked again.
     tokio::time::sleep(Duration::from_millis(600)).await;
+    let health = api.health().await.unwrap();
+    assert_eq!(health.backends["fake"].level, HealthLevel::Degraded, "{health:?}");
+    assert_eq!(recorder.take()[breaker], 1.0, "half-open before anybody has asked");
     let probe = sent(api.sign(&far, "m")).await;
     script.seen(signing, asked + 1).await;
     assert_eq!(recorder.take()[breaker], 1.0);

@@ -69,6 +69,7 @@ async fn a_requests_span_is_a_child_of_its_callers() {
         }
         proposer.sign_many(&id("good"), None, vec![payload.into(); 2]).await.unwrap();
         proposer.rotate(&id("bls")).await.unwrap();
+        proposer.sign_aggregate(&[id("bls"), id("bls")], payload).await.unwrap();
         proposer.health().await.unwrap();
     };
     work.instrument(tracing::info_span!("callers_work")).await;
@@ -94,6 +95,7 @@ async fn a_requests_span_is_a_child_of_its_callers() {
             ("sign", "Identity", "far"),
             ("sign_many", "Proposer", "good"),
             ("rotate", "Proposer", "bls"),
+            ("sign_aggregate", "Proposer", "bls,bls"),
             ("health", "Proposer", ""),
         ]
     );

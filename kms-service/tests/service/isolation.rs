@@ -1,8 +1,10 @@
 //! What goes wrong with one request costs no other anything.
 
+use std::error::Error as _;
+use std::pin::Pin;
 use std::time::Duration;
 
-use kms_backend::HealthLevel;
+use kms_backend::{BackendError, HealthLevel};
 use kms_keys::KeyType;
 use kms_service::{KeyRequest, KmsApi, KmsError};
 use serde_json::{Value, json};
@@ -15,6 +17,8 @@ async fn node(limits: Value) -> (TestNode, KmsApi) {
         { "id": "slow", "type": "ed25519" },
         { "id": "bls", "type": "bls12-381" },
         { "id": "slow-bls", "type": "bls12-381" },
+        { "id": "single", "type": "ed25519" },
+        { "id": "single-bls", "type": "bls12-381" },
         { "id": "far", "type": "ed25519" },
         { "id": "far-too", "type": "ed25519" }
     ]);
@@ -75,6 +79,108 @@ async fn costly_keys_do_not_hold_cheap_ones_up_nor_the_other_way_round() {
     }
 }
 
+/// How many signatures of `key` in a large request are made before a single one that came behind it.
+async fn made_before(
+    slow: &str,
+    large: impl Fn(&KmsApi) -> Large<'_>,
+    key: &str,
+    single: &str,
+) -> usize {
+    let (node, api) = node(json!({ "threads": { "cheap": 1, "costly": 1 } })).await;
+    let (slow, key, single) = (Act::Sign(id(slow)), Act::Sign(id(key)), Act::Sign(id(single)));
+    let Act::Sign(slow_key) = &slow else { unreachable!() };
+    let Act::Sign(single_key) = &single else { unreachable!() };
+    node.script.when(slow.clone(), Does::Stuck);
+    node.script.when(single.clone(), Does::Stuck);
+    let busy = sent(api.sign(slow_key, "m")).await;
+    node.script.seen(slow.clone(), 1).await;
+    let large = sent(large(&api)).await;
+    let behind = sent(api.sign(single_key, "m")).await;
+    api.health().await.unwrap();
+    node.script.when(slow, Does::Right);
+    node.script.seen(single, 1).await;
+    let made = node.script.count(&key);
+    node.script.all_right();
+    assert_eq!(large.await.unwrap(), 40);
+    for request in [busy, behind] {
+        request.await.unwrap();
+    }
+    made
+}
+
+type Large<'a> = Pin<Box<dyn Future<Output = Result<usize, KmsError>> + Send + 'a>>;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_request_lets_single_ones_in_between() {
+    fn many<'a>(api: &'a KmsApi, key: &'static str) -> Large<'a> {
+        Box::pin(async move {
+            let outcomes = api.sign_many(&id(key), None, vec![vec![1]; 40]).await?;
+            Ok(outcomes.into_iter().filter(Result::is_ok).count())
+        })
+    }
+    fn aggregate(api: &KmsApi) -> Large<'_> {
+        Box::pin(async move {
+            let aggregate = api.sign_aggregate(&vec![id("bls"); 40], "m").await?;
+            Ok(aggregate.public_keys.len())
+        })
+    }
+    // It takes turns with what is long, and the first.
+    assert_eq!(made_before("slow", |api| many(api, "good"), "good", "single").await, 0);
+    assert_eq!(made_before("slow-bls", |api| many(api, "bls"), "bls", "single-bls").await, 0);
+    assert_eq!(made_before("slow-bls", aggregate, "bls", "single-bls").await, 0);
+}
+
+/// What was done is given out before an operator begins, and what comes behind finds another thread.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_hangs_keeps_no_signature() {
+    let (node, api) = node(json!({ "threads": { "cheap": 2 } })).await;
+    let (good, slow) = (id("good"), id("slow"));
+    let signing = Act::Sign(slow.clone());
+    node.script.when(signing.clone(), Does::Stuck);
+    let busy = [sent(api.sign(&slow, "1")).await, sent(api.sign(&slow, "2")).await];
+    node.script.seen(signing, 2).await;
+    let before = sent(api.sign(&good, "before")).await;
+    let hangs = sent(api.execute(&good, HANGS, [])).await;
+    let behind: Vec<_> =
+        [sent(api.sign(&good, "a")).await, sent(api.sign(&good, "b")).await].into();
+    api.health().await.unwrap();
+    node.script.all_right();
+    for request in busy.into_iter().chain([before]).chain(behind) {
+        within(request).await.unwrap();
+    }
+    let_go();
+    hangs.await.unwrap();
+}
+
+/// However often threads are made by threads, each has the priority of its lane.
+#[tokio::test(flavor = "multi_thread")]
+async fn threads_that_take_the_place_of_others_have_their_priority() {
+    let (_node, api) = node(json!({ "threads": { "cheap": 3, "costly": 3 } })).await;
+    for _ in 0..20 {
+        let each = ["good", "bls"].map(|key| {
+            let api = api.clone();
+            tokio::spawn(async move { api.sign_many(&id(key), None, vec![vec![1]; 60]).await })
+        });
+        for signed in each {
+            signed.await.unwrap().unwrap();
+        }
+    }
+    let own = rustix::process::getpriority_process(None).unwrap();
+    let mut seen = 0;
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let Ok(stat) = std::fs::read_to_string(task.unwrap().path().join("stat")) else { continue };
+        let (name, fields) = stat.rsplit_once(')').unwrap();
+        let nice: i32 = fields.split(' ').nth(17).unwrap().parse().unwrap();
+        for (lane, more) in [("(kms-cheap", 8), ("(kms-costly", 12)] {
+            if name.contains(lane) {
+                assert_eq!(nice, (own + more).min(19), "{stat}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 2, "there are {seen} threads to look at");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_panic_is_counted_and_costs_one_request() {
     let (node, api) = node(json!({})).await;
@@ -116,15 +222,16 @@ async fn what_a_gone_caller_wanted_is_not_signed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_gone_caller_wanted_elsewhere_is_given_up() {
-    let (node, api) = node(json!({})).await;
+    let (node, api) = node(json!({ "queue": 1 })).await;
     let far = id("far");
     node.script.when(Act::Sign(far.clone()), Does::Stuck);
     let wanted = sent(api.sign(&far, "m")).await;
     node.script.seen(Act::Sign(far.clone()), 1).await;
+    assert_refused!(api.sign(&id("far-too"), "m").await, KmsError::Overloaded { .. });
     drop(wanted);
-    // It is given up in its own task, whenever that comes to it.
+    // It leaves its place when it is given up in its own task, whenever that comes to it.
     within(async {
-        while api.health().await.unwrap().counters.abandoned == 0 {
+        while api.sign(&id("far-too"), "m").await.is_err() {
             tokio::task::yield_now().await;
         }
     })
@@ -149,7 +256,8 @@ async fn what_comes_too_late_is_not_signed() {
         request.await.unwrap();
     }
     let counters = api.health().await.unwrap().counters;
-    assert_eq!((counters.expired, counters.abandoned), (2, 0));
+    // What was under way elsewhere was not dropped unsigned, for all that is known.
+    assert_eq!((counters.expired, counters.abandoned), (1, 0));
     assert_eq!(node.script.count(&Act::Sign(good)), 0);
     works(&api).await;
 }
@@ -171,7 +279,8 @@ async fn a_failing_remote_backend_is_left_alone_for_a_while() {
     let asked = node.script.count(&Act::Sign(far.clone()));
     let health = api.health().await.unwrap();
     assert_eq!(health.level, HealthLevel::Failed, "{health:?}");
-    assert!(api.sign(&id("far-too"), "m").await.is_err(), "it is the same backend");
+    let refused = api.sign(&id("far-too"), "m").await.expect_err("it is the same backend");
+    assert!(refused.source().is_some(), "it doesn't say how it failed: {refused}");
     works(&api).await;
     assert_eq!(node.script.count(&Act::Sign(far.clone())), asked);
 
@@ -183,6 +292,52 @@ async fn a_failing_remote_backend_is_left_alone_for_a_while() {
     })
     .await;
     assert_eq!(api.health().await.unwrap().level, HealthLevel::Ok);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_which_nothing_was_signed_is_a_failure_too() {
+    let (node, api) = node(json!({})).await;
+    let far = id("far");
+    node.script.when(Act::Sign(far.clone()), Does::Fail(Does::CLASSES[6]));
+    let mut asked = 0;
+    while let Ok(outcomes) = api.sign_many(&far, None, vec![vec![1]; 3]).await {
+        assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
+        asked += 1;
+        assert!(asked < 100, "it is asked for ever");
+    }
+    assert_eq!(node.script.count(&Act::Sign(far)), 3 * asked, "the last one was not asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_with_little_patience_find_out_that_nobody_answers() {
+    let (node, api) = node(json!({})).await;
+    let (far, hurry) = (id("far"), Duration::from_millis(150));
+    node.script.when(Act::Sign(far.clone()), Does::Stuck);
+    within(async {
+        while let Err(KmsError::DeadlineExceeded) = api.sign(&far, "m").deadline(hurry).await {}
+    })
+    .await;
+    let refused = api.sign(&far, "m").await;
+    assert_refused!(refused, KmsError::Backend(BackendError::Unavailable(_)));
+    works(&api).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_elsewhere_leaves_places_to_others() {
+    let (node, api) = node(json!({ "queue": 8 })).await;
+    let (far, single) = (id("far"), id("far-too"));
+    node.script.when(Act::Sign(far.clone()), Does::Stuck);
+    let mut flood = Vec::new();
+    for _ in 0..7 {
+        flood.push(sent(api.sign(&far, "m")).await);
+    }
+    node.script.seen(Act::Sign(far.clone()), 7).await;
+    assert_refused!(api.sign(&single, "m").await, KmsError::Overloaded { .. });
+    node.proposer().await.sign(&single, "m").await.unwrap();
+    node.script.all_right();
+    for request in flood {
+        request.await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

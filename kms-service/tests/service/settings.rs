@@ -164,6 +164,24 @@ fn the_rest_of_a_section_is_refused_by_field() {
 }
 
 #[test]
+fn a_backend_that_imports_takes_keys_with_a_source_and_without() {
+    let section = json!({
+        "backends": { "hsm": { "imports": true } },
+        "keys": [
+            { "id": "old", "type": "ed25519", "source": { "file": "old.key" } },
+            { "id": "new", "type": "ed25519", "if_missing": "generate" },
+            { "id": "env", "type": "ed25519", "source": { "env": "X" }, "if_missing": "generate" }
+        ]
+    });
+    let settings = check(section).unwrap();
+    assert_eq!(settings.env_names(), ["X"]);
+    let sources =
+        settings.keys().iter().map(|key| key.spec.source.as_ref().map(ToString::to_string));
+    let expected = [Some("file /base/old.key"), None, Some("environment variable X")];
+    assert_eq!(sources.collect::<Vec<_>>(), expected.map(|source| source.map(str::to_owned)));
+}
+
+#[test]
 fn everything_that_is_wrong_is_reported_at_once() {
     let section = json!({
         "backends": { "all": {} },

@@ -130,6 +130,32 @@ async fn an_aggregate_verifies_with_the_public_keys_in_order() {
     }
 }
 
+/// More keys than are found in one go.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aggregate_of_many_keys_is_made_of_all_or_not_at_all() {
+    let (_node, api) = node().await;
+    let places = ["bls/0", "bls/1", "bls/2"];
+    let mut many: Vec<_> = places.iter().map(|place| id(place)).cycle().take(700).collect();
+    let (made, meanwhile) =
+        tokio::join!(api.sign_aggregate(&many, "m"), api.sign(&id("alice"), "meanwhile"));
+    meanwhile.unwrap();
+    let made = made.unwrap();
+    assert_eq!(made.public_keys.len(), 700);
+    let Signature::Bls12381(signature) = made.signature else { panic!("{:?}", made.signature) };
+    let public_keys = made.public_keys.iter().map(|key| match key {
+        PublicKey::Bls12381(key) => *key,
+        other => panic!("{other}"),
+    });
+    signature.fast_aggregate_verify(&public_keys.collect::<Vec<_>>(), b"m").unwrap();
+
+    for at in [0, 255, 256, 600, 699] {
+        let here = std::mem::replace(&mut many[at], id("none"));
+        assert_refused!(api.sign_aggregate(&many, "m").await, KmsError::NotFound { .. });
+        many[at] = here;
+    }
+    api.sign(&id("alice"), "m").await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn both_sides_of_a_key_agreement_agree() {
     let (_node, api) = node().await;

@@ -168,8 +168,19 @@ fn what_is_no_page_or_no_question() {
     }
     let head = ask(shown.address, "HEAD", "/metrics").unwrap();
     assert_eq!((head.status, head.page.as_str()), (200, ""));
-    let long = format!("/{}", "x".repeat(10_000));
-    assert!((400..500).contains(&get(shown.address, &long).status));
+}
+
+/// A client still sending what is refused has its answer all the same, however it is timed.
+#[test]
+fn questions_that_are_too_long() {
+    let folder = Folder::good();
+    let shown = Shown::of(&folder);
+    for length in [10_000, 30_000, 60_000] {
+        for _ in 0..20 {
+            let long = format!("/{}", "x".repeat(length));
+            assert!((400..500).contains(&get(shown.address, &long).status), "{length}");
+        }
+    }
 }
 
 /// Clients that say nothing are sent away, and meanwhile others have their answer.

@@ -7,7 +7,7 @@ use std::process::Output;
 
 use tempfile::TempDir;
 
-use crate::support::{Folder, lines_of, node};
+use crate::support::{Folder, errors_after_start, lines_of, node};
 
 const DATA: &str = "node-example-data";
 
@@ -51,12 +51,12 @@ fn second_run_makes_nothing_and_has_the_same_keys() {
     let folder = TempDir::new().unwrap();
     let first = run(folder.path(), &["--json"]);
     let before = passphrase(folder.path());
-    let said = String::from_utf8_lossy(&first.stderr).into_owned();
+    let said = errors_after_start(&first.stderr);
     let expected = r#"{"event":"demo_passphrases","files":["node-example-data/passphrase"]}"#;
     assert_eq!(said.trim_end(), expected);
 
     let second = run(folder.path(), &["--json"]);
-    assert_eq!(String::from_utf8_lossy(&second.stderr), "");
+    assert_eq!(errors_after_start(&second.stderr), "");
     assert_eq!(passphrase(folder.path()), before);
     assert_eq!(lines_of(&first)[0], lines_of(&second)[0]);
     assert_eq!(lines_of(&first)[0]["keys"].as_array().unwrap().len(), 7);

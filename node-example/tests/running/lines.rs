@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, KEYS, lines_of, succeeds};
+use crate::support::{Folder, KEYS, errors_after_start, lines_of, succeeds};
 
 fn fields(line: &Value) -> BTreeSet<&str> {
     line.as_object().unwrap().keys().map(String::as_str).collect()
@@ -13,7 +13,7 @@ fn fields(line: &Value) -> BTreeSet<&str> {
 #[test]
 fn json() {
     let output = succeeds(Folder::good().command_for(5).arg("--json"));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(errors_after_start(&output.stderr), "");
     let lines = lines_of(&output);
     assert_eq!(lines.len(), 7);
 
@@ -59,7 +59,7 @@ fn order_of_json_fields() {
 #[test]
 fn text() {
     let output = succeeds(&mut Folder::good().command_for(3));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(errors_after_start(&output.stderr), "");
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 1 + KEYS.len() + 3 + 1, "{text}");

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{Folder, KEYS};
+use crate::support::{Folder, KEYS, errors_after_start};
 
 /// A node that runs until it is stopped; ended with the test, however that ends.
 struct Running {
@@ -34,12 +34,12 @@ impl Running {
         kill_process(pid, signal).unwrap();
     }
 
-    /// Waits for the end: the exit code, the rest of the lines, and standard error.
+    /// Waits for the end: the exit code, the rest of the lines, and standard error but for what each start logs.
     fn end(mut self) -> (Option<i32>, String, String) {
         let (mut rest, mut errors) = (String::new(), String::new());
         self.lines.read_to_string(&mut rest).unwrap();
         self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-        (self.child.wait().unwrap().code(), rest, errors)
+        (self.child.wait().unwrap().code(), rest, errors_after_start(errors.as_bytes()))
     }
 }
 
@@ -151,7 +151,7 @@ fn reader_that_goes_away() {
     assert!(first.starts_with("ready"), "{first}");
     drop(lines);
     let output = process.wait_with_output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let errors = errors_after_start(&output.stderr);
     assert_eq!((output.status.code(), errors.as_str()), (Some(0), ""));
 }
 

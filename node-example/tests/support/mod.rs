@@ -198,6 +198,24 @@ pub(crate) fn succeeds(command: &mut Command) -> Output {
     output
 }
 
+/// What was written to standard error, but for the two lines that each start logs: that the service has started,
+/// and how the key is protected that secrets are shielded with.
+pub(crate) fn errors_after_start(errors: &[u8]) -> String {
+    let (logged, rest): (Vec<_>, Vec<_>) = str::from_utf8(errors)
+        .unwrap()
+        .split_inclusive('\n')
+        .partition(|line| line.contains(" INFO kms_service::") || line.contains(MAY_BE_SWAPPED));
+    let log = logged.concat();
+    assert_eq!(logged.len(), 2, "{log}");
+    assert!(log.contains("key management service started"), "{log}");
+    assert!(log.contains("are shielded by a key in "), "{log}");
+    rest.concat()
+}
+
+/// Where no memory can be locked, that is a warning.
+const MAY_BE_SWAPPED: &str =
+    " WARN kms_service::startup: secrets at rest are shielded by a key in unlocked pages";
+
 /// The JSON lines on standard output.
 pub(crate) fn lines_of(output: &Output) -> Vec<Value> {
     let text = std::str::from_utf8(&output.stdout).unwrap();

@@ -11,7 +11,7 @@ use cryptoki::object::{Attribute, ObjectClass};
 use kms_keys::{Ed25519Signature, KeyId, PublicKey, Signature, SigningScheme};
 use kms_peers::SoftHsm;
 
-use crate::{Loop, message};
+use crate::{Loop, completed, digest, message};
 
 pub fn plain(token: &SoftHsm, id: &KeyId, public_key: PublicKey) -> Loop {
     let module = Pkcs11::new(SoftHsm::module()).unwrap();
@@ -31,9 +31,19 @@ pub fn plain(token: &SoftHsm, id: &KeyId, public_key: PublicKey) -> Loop {
         let eddsa = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519));
         let mut made = 0;
         while Instant::now() < end {
-            let signature = session.sign(&eddsa, key, &message(made)).unwrap();
-            let signature = Signature::Ed25519(Ed25519Signature::from_bytes(&signature).unwrap());
-            public_key.verify(SigningScheme::Ed25519, &message(made), &signature).unwrap();
+            let message = message(made);
+            match &public_key {
+                PublicKey::Secp256k1(public_key) => {
+                    let signed = session.sign(&Mechanism::Ecdsa, key, &digest(&message));
+                    completed(public_key, &message, &signed.unwrap());
+                }
+                public_key => {
+                    let signature = session.sign(&eddsa, key, &message).unwrap();
+                    let signature = Ed25519Signature::from_bytes(&signature).unwrap();
+                    let signature = Signature::Ed25519(signature);
+                    public_key.verify(SigningScheme::Ed25519, &message, &signature).unwrap();
+                }
+            }
             made += 1;
         }
         made

@@ -4,9 +4,11 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -15,8 +17,9 @@ use crate::free_port;
 /// How long a server may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server of the test's own on a loopback port, which takes any credentials and forgets everything when
-/// it ends. Killed when it is dropped.
+/// A server of the test's own on a loopback port, which takes any credentials. What it has at
+/// [`Ministack::save`] it still has when it is killed and started again; everything since is forgotten.
+/// Killed when it is dropped.
 pub struct Ministack {
     server: Child,
     folder: TempDir,
@@ -29,32 +32,42 @@ impl Ministack {
     /// # Panics
     /// Without the program, or if the server doesn't start.
     pub async fn start() -> Self {
-        let program =
-            std::env::var_os("KMS_PEER_MINISTACK").expect("KMS_PEER_MINISTACK names ministack");
         let (folder, port) = (TempDir::new().unwrap(), free_port());
-        let log = File::create(folder.path().join("log")).unwrap();
-        let server = Command::new(program)
-            .current_dir(folder.path())
-            .env("HOME", folder.path())
-            .env("BIND_HOST", "127.0.0.1")
-            .env("GATEWAY_PORT", port.to_string())
-            .env("SERVICES", "kms")
-            // These listen on every address.
-            .env("IOT_MTLS_ENABLED", "0")
-            .env("SFTP_ENABLED", "0")
-            .env("LOG_LEVEL", "WARNING")
-            .stdin(Stdio::null())
-            .stderr(log.try_clone().unwrap())
-            .stdout(log)
-            .spawn()
-            .expect("ministack starts");
-        let ministack = Self { server, folder, port };
+        let ministack = Self { server: spawn(folder.path(), port), folder, port };
+        ministack.wait_until_it_answers().await;
+        ministack
+    }
+
+    /// Stops it, which has it write down what it has, and starts it again.
+    ///
+    /// # Panics
+    /// If it doesn't stop or start.
+    pub async fn save(&mut self) {
+        kill_process(Pid::from_child(&self.server), Signal::TERM).unwrap();
         let begun = Instant::now();
-        while !ministack.is_there() {
-            assert!(begun.elapsed() < PATIENCE, "no server: {}", ministack.said());
+        while self.server.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < PATIENCE, "it doesn't stop: {}", self.said());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        ministack
+        self.start_again().await;
+    }
+
+    /// Kills it.
+    ///
+    /// # Panics
+    /// If it can't be killed.
+    pub fn kill(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+
+    /// Starts it again at the same address and waits until it answers.
+    ///
+    /// # Panics
+    /// If it doesn't start.
+    pub async fn start_again(&mut self) {
+        self.server = spawn(self.folder.path(), self.port);
+        self.wait_until_it_answers().await;
     }
 
     /// Where it listens.
@@ -109,6 +122,14 @@ impl Ministack {
         described.collect()
     }
 
+    async fn wait_until_it_answers(&self) {
+        let begun = Instant::now();
+        while !self.is_there() {
+            assert!(begun.elapsed() < PATIENCE, "no server: {}", self.said());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     fn is_there(&self) -> bool {
         TcpStream::connect(self.address()).is_ok()
             && self.ask("GET /_ministack/health", &[], &[]).0 == 200
@@ -141,4 +162,27 @@ impl Drop for Ministack {
         drop(self.server.kill());
         drop(self.server.wait());
     }
+}
+
+fn spawn(folder: &Path, port: u16) -> Child {
+    let program =
+        std::env::var_os("KMS_PEER_MINISTACK").expect("KMS_PEER_MINISTACK names ministack");
+    let log = File::create(folder.join("log")).unwrap();
+    Command::new(program)
+        .current_dir(folder)
+        .env("HOME", folder)
+        .env("BIND_HOST", "127.0.0.1")
+        .env("GATEWAY_PORT", port.to_string())
+        .env("SERVICES", "kms")
+        .env("PERSIST_STATE", "1")
+        .env("STATE_DIR", folder.join("state"))
+        // These listen on every address.
+        .env("IOT_MTLS_ENABLED", "0")
+        .env("SFTP_ENABLED", "0")
+        .env("LOG_LEVEL", "WARNING")
+        .stdin(Stdio::null())
+        .stderr(log.try_clone().unwrap())
+        .stdout(log)
+        .spawn()
+        .expect("ministack starts")
 }

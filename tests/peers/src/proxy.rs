@@ -44,9 +44,13 @@ struct Shared {
     seen: Mutex<Vec<Request>>,
 }
 
+/// What is answered instead.
+type Alter = Box<dyn Fn(&Request) -> Option<Answer> + Send + Sync>;
+
 /// What gets the requests.
 enum Behind {
     Server(SocketAddr),
+    Altered(SocketAddr, Alter),
     Function(Box<dyn Fn(&Request) -> Answer + Send + Sync>),
 }
 
@@ -54,6 +58,15 @@ impl Proxy {
     /// In front of the server at `address`, which speaks HTTP without TLS.
     pub async fn before(address: SocketAddr) -> Self {
         Self::start(Behind::Server(address)).await
+    }
+
+    /// In front of the server at `address`, as [`Proxy::before`]. `alter` says what the client gets instead of
+    /// the server's answer, if anything.
+    pub async fn altering(
+        address: SocketAddr,
+        alter: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        Self::start(Behind::Altered(address, Box::new(alter))).await
     }
 
     /// In a server's place: `answer` says what each request is answered with.
@@ -103,6 +116,11 @@ impl Proxy {
     pub fn next_at(&self, part: &str, fault: Fault, times: usize) {
         let mut faults = self.shared.faults.lock().unwrap();
         faults.extend(std::iter::repeat_n((Some(part.to_owned()), fault), times));
+    }
+
+    /// Nothing happens to requests any more.
+    pub fn all_right(&self) {
+        self.shared.faults.lock().unwrap().clear();
     }
 
     /// Every request so far, in order, also those that something happened to.
@@ -165,13 +183,19 @@ impl Shared {
     async fn answer(&self, request: &Request) -> std::io::Result<Vec<u8>> {
         match &self.behind {
             Behind::Function(answer) => Ok(answer(request).to_bytes()),
-            Behind::Server(address) => {
-                let mut server = TcpStream::connect(address).await?;
-                server.write_all(&request.to_last_bytes()).await?;
-                let mut bytes = Vec::new();
-                server.read_to_end(&mut bytes).await?;
-                Ok(bytes)
+            Behind::Server(address) => forward(*address, request).await,
+            Behind::Altered(address, alter) => {
+                let bytes = forward(*address, request).await?;
+                Ok(alter(request).map_or(bytes, |answer| answer.to_bytes()))
             }
         }
     }
+}
+
+async fn forward(address: SocketAddr, request: &Request) -> std::io::Result<Vec<u8>> {
+    let mut server = TcpStream::connect(address).await?;
+    server.write_all(&request.to_last_bytes()).await?;
+    let mut bytes = Vec::new();
+    server.read_to_end(&mut bytes).await?;
+    Ok(bytes)
 }

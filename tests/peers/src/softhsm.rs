@@ -1,5 +1,6 @@
 //! A token of SoftHSM2.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -34,6 +35,7 @@ impl SoftHsm {
     }
 
     fn make(number: usize) -> Self {
+        let _alone = alone();
         let label = format!("test-{}-{number}", std::process::id());
         let made = util(&[
             "--init-token",
@@ -66,13 +68,21 @@ impl SoftHsm {
         module.expect("KMS_PEER_SOFTHSM2 is not set: run `cargo xtask test`").into()
     }
 
-    /// A module that is this one, but for signing, which hangs while the file that the environment
-    /// variable `HANG_WHILE` names exists. `HANGING_MODULE` must name the module. Built in `folder` by the
-    /// system's C compiler.
+    /// A module that is this one, but for signing and decrypting, which hang while the file that the
+    /// environment variable `HANG_WHILE` names exists, for logging in, which adds a byte to the one of
+    /// `COUNT_LOGINS` each time, and for what it does wrong while other files exist: it answers logins with the
+    /// hexadecimal return value in it (`LOGIN_ANSWERS`), takes no private keys (`NO_PRIVATE_KEYS_WHILE`),
+    /// changes no attributes (`NO_CHANGES_WHILE`), has no mechanism for key pairs (`NO_KEY_PAIRS_WHILE`), gives
+    /// bent signatures (`BEND_WHILE`), can't be initialised (`NOT_INITIALIZED_WHILE`), says that one more wrong
+    /// PIN locks a token (`FINAL_TRY_WHILE`), destroys objects and says that the token was taken out
+    /// (`DESTROYED_IN_SILENCE_WHILE`), needs 5 ms to sign and 200 ms to make a key pair (`SLOW_WHILE`). In the folder
+    /// that `HOLD_NEXT_IN` names, a file `next` has it hold the next AES key back: it is `held` from then on until
+    /// that file is removed, and `done` when the key is made. `FAULTY_MODULE` must name the module. Built in `folder`
+    /// by the system's C compiler.
     #[must_use]
-    pub fn hanging_module(folder: &Path) -> PathBuf {
-        let (source, module) = (folder.join("hanging.c"), folder.join("libhanging.so"));
-        std::fs::write(&source, include_str!("hanging_module.c")).unwrap();
+    pub fn faulty_module(folder: &Path) -> PathBuf {
+        let (source, module) = (folder.join("faulty.c"), folder.join("libfaulty.so"));
+        std::fs::write(&source, include_str!("faulty_module.c")).unwrap();
         let mut compiler = Command::new("cc");
         compiler.args(["-shared", "-fPIC", "-o"]).arg(&module).arg(&source).arg("-ldl");
         assert!(compiler.status().unwrap().success());
@@ -87,6 +97,7 @@ impl SoftHsm {
 
     /// Takes the token out.
     pub fn remove(&self) {
+        let _alone = alone();
         std::fs::rename(&self.folder, self.elsewhere()).unwrap();
     }
 
@@ -96,6 +107,7 @@ impl SoftHsm {
         let generation = self.elsewhere().join("generation");
         let number: [u8; 8] = std::fs::read(&generation).unwrap().try_into().unwrap();
         let next = u64::from_be_bytes(number) + 1;
+        let _alone = alone();
         std::fs::write(&generation, next.to_be_bytes()).unwrap();
         std::fs::rename(self.elsewhere(), &self.folder).unwrap();
     }
@@ -108,7 +120,7 @@ impl SoftHsm {
 
 impl Drop for SoftHsm {
     fn drop(&mut self) {
-        // What another process does with its own tokens is none of ours.
+        let _alone = alone();
         let _ = std::fs::remove_dir_all(&self.folder);
         let _ = std::fs::remove_dir_all(self.elsewhere());
     }
@@ -120,6 +132,14 @@ fn tokens() -> PathBuf {
     let text = std::fs::read_to_string(file).unwrap();
     let folder = text.lines().find_map(|line| line.strip_prefix("directories.tokendir = "));
     Path::new(folder.unwrap()).to_owned()
+}
+
+/// Holds a lock on the folder's tokens, until the file is dropped: `softhsm2-util` looks at all of them, and fails
+/// when another test program takes its own away meanwhile.
+fn alone() -> File {
+    let lock = File::create(tokens().parent().unwrap().join("tokens.lock")).unwrap();
+    lock.lock().unwrap();
+    lock
 }
 
 fn util(arguments: &[&str]) -> String {

@@ -7,4 +7,6 @@
     reason = "what fails in a test fails the test"
 )]
 
+mod audit_disk;
+mod disk;
 mod store_disk;

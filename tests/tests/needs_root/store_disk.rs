@@ -1,18 +1,18 @@
 //! Disks that are full, or may only be read.
 
-use std::fs::{self, Permissions};
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::Path;
 
 use kms_backend::{ErrorChain, HealthLevel, IfMissing};
 use kms_backend_keystore::{NewKey, Store, StoreError};
 use kms_keys::{KeyType, SigningScheme};
 use kms_service::{KeyRequest, KmsError};
-use kms_tests::{SmallDisk, id, key_file, kms_of, proved};
+use kms_tests::{SmallDisk, id, key_file, kms_of, proved, write_secret};
 use node_example::identity::Identity;
 use node_example::running::RunningNode;
 use node_example::settings::NodeSettings;
+
+use crate::disk::fill;
 
 const SETTINGS: &str = "\
 kms:
@@ -30,17 +30,7 @@ attesters: { keys: [attester/0] }
 ";
 
 fn write_key_file(folder: &Path) {
-    let path = folder.join("key");
-    fs::write(&path, [7; 32]).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-}
-
-/// Takes all the room that is left.
-fn fill(folder: &Path) {
-    let mut filler = fs::File::create(folder.join("filler")).unwrap();
-    for chunk in [64 * 1024, 4096, 512, 1] {
-        while filler.write_all(&vec![0; chunk]).is_ok() {}
-    }
+    write_secret(&folder.join("key"), [7; 32]);
 }
 
 #[test]

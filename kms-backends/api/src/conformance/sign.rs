@@ -8,21 +8,23 @@ use tokio::sync::oneshot;
 
 use super::register::registered;
 use super::{CheckKind, Fixture, Suite, Verdict, chain, ensure, open};
-use crate::{BackendError, BackendSettings, Failure, Signer};
+use crate::{BackendError, BackendSettings, Failure, KeyCapability, Signer};
 
 pub(super) async fn checks<F: Fixture>(suite: &mut Suite<F>) {
     for capability in suite.fixture.settings().capabilities().keys {
         let key_type = capability.key_type;
         let kind = CheckKind::Sign;
         for &scheme in &capability.schemes {
+            let can = capability.clone();
             suite
                 .check(kind, format!("{scheme}: verifies"), move |f| async move {
-                    signatures_verify(&*f, key_type, scheme).await
+                    signatures_verify(&*f, &can, scheme).await
                 })
                 .await;
+            let can = capability.clone();
             suite
                 .check(kind, format!("{scheme}: 64 at once"), move |f| async move {
-                    at_once(&*f, key_type, scheme).await
+                    at_once(&*f, &can, scheme).await
                 })
                 .await;
         }
@@ -69,20 +71,28 @@ pub(super) async fn sign(
 
 async fn signatures_verify<F: Fixture>(
     fixture: &F,
-    key_type: KeyType,
+    can: &KeyCapability,
     scheme: SigningScheme,
 ) -> Verdict {
     let backend = open(fixture).await?;
     let id = format!("sign/verifies-{scheme}");
-    let (_, key) = registered(fixture, &*backend, &id, key_type).await?;
+    let (_, key) = registered(fixture, &*backend, &id, can.key_type).await?;
     // Sixteen, because a signature that isn't low-S is so only every other time.
     for round in 0..16_u8 {
-        for message in messages(scheme, round) {
+        for message in messages(can, scheme, round) {
             let answer = sign(&key.signer, scheme, &message).await;
             let signature = answer.map_err(|error| {
                 format!("{} bytes were not signed: {}", message.len(), chain(&error))
             })?;
             verify(&key.info.public_key, scheme, &message, &signature)?;
+        }
+    }
+    if let (Some(limits), None) = (&can.message_bytes, scheme.message_len()) {
+        for len in limits.start().checked_sub(1).into_iter().chain([limits.end() + 1]) {
+            let answer = sign(&key.signer, scheme, &vec![0; len]).await;
+            ensure(answer.is_err(), || {
+                format!("{len} bytes are beyond its limits and were signed")
+            })?;
         }
     }
     Ok(())
@@ -130,10 +140,15 @@ fn recover(scheme: SigningScheme, message: &[u8], signature: &Signature) -> Opti
 }
 
 /// Messages of every length that matters to a scheme.
-fn messages(scheme: SigningScheme, round: u8) -> Vec<Vec<u8>> {
+fn messages(can: &KeyCapability, scheme: SigningScheme, round: u8) -> Vec<Vec<u8>> {
     match scheme.message_len() {
         Some(len) => vec![vec![round.wrapping_add(1); len]],
-        None => [0, 1, 32, 4096].map(|len| vec![round; len]).to_vec(),
+        None => {
+            let fits =
+                |len: &usize| can.message_bytes.as_ref().is_none_or(|limits| limits.contains(len));
+            let lens = [0, 1, 32, 4096].into_iter().filter(fits);
+            lens.map(|len| vec![round; len]).collect()
+        }
     }
 }
 
@@ -147,12 +162,12 @@ fn other_message(scheme: SigningScheme, message: &[u8]) -> Option<Vec<u8>> {
     Some(other)
 }
 
-async fn at_once<F: Fixture>(fixture: &F, key_type: KeyType, scheme: SigningScheme) -> Verdict {
+async fn at_once<F: Fixture>(fixture: &F, can: &KeyCapability, scheme: SigningScheme) -> Verdict {
     let backend = open(fixture).await?;
     let id = format!("sign/at-once-{scheme}");
-    let (_, key) = registered(fixture, &*backend, &id, key_type).await?;
+    let (_, key) = registered(fixture, &*backend, &id, can.key_type).await?;
     let answers = (0..64_u8).map(|round| {
-        let (signer, message) = (key.signer.clone(), messages(scheme, round).remove(0));
+        let (signer, message) = (key.signer.clone(), messages(can, scheme, round).remove(0));
         async move { (sign(&signer, scheme, &message).await, message) }
     });
     for (answer, message) in futures::future::join_all(answers).await {
@@ -160,7 +175,7 @@ async fn at_once<F: Fixture>(fixture: &F, key_type: KeyType, scheme: SigningSche
         verify(&key.info.public_key, scheme, &message, &signature)?;
     }
     let Signer::Remote(signer) = &key.signer else { return Ok(()) };
-    let many: Vec<_> = (0..64_u8).map(|round| messages(scheme, round).remove(0)).collect();
+    let many: Vec<_> = (0..64_u8).map(|round| messages(can, scheme, round).remove(0)).collect();
     let outcomes = signer.sign_many(scheme, &many).await;
     ensure(outcomes.len() == many.len(), || format!("{} outcomes for 64", outcomes.len()))?;
     for (outcome, message) in outcomes.into_iter().zip(many) {

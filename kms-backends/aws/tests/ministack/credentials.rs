@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use kms_backend::{BackendError, BackendSettings, ErrorChain};
 use kms_keys::{KeyType, SigningScheme};
-use kms_peers::{Answer, Fault, Proxy};
+use kms_peers::{Answer, Fault, Proxy, outcomes, paired};
 use serde_json::{Value, json};
 
-use crate::scene::{SECRET_ACCESS_KEY, Scene, generated, proved};
+use crate::scene::{SECRET_ACCESS_KEY, Scene, generated, proved, write_secret};
 
 const TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.web-identity-token";
 const SESSION_SECRET: &str = "secret-of-a-session/+";
@@ -93,6 +93,14 @@ async fn a_role_is_taken_on_with_a_token_and_again_before_its_session_ends() {
     assert_eq!(service.seen().len(), 2, "once is enough");
     let last = scene.proxy.seen().pop().unwrap();
     assert!(last.field("authorization").unwrap().contains("ASIA2/"), "{}", last.head);
+
+    // Whom AWS refuses again and again takes the role on once more, and not each time.
+    let body = json!({ "__type": "UnrecognizedClientException", "message": "no" });
+    scene.proxy.next_at("Sign", Fault::Answer(Answer::new(403, body.to_string())), 1000);
+    for _ in 0..5 {
+        proved(&key, SigningScheme::Ed25519).await.unwrap_err();
+    }
+    assert!(service.seen().len() <= 3, "{}", service.seen().len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,6 +151,63 @@ async fn a_token_service_that_is_away_is_waited_for_and_one_that_refuses_is_not(
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs ministack: cargo xtask test sets it up"]
+async fn what_is_asked_again_with_other_credentials_has_records_of_its_own() {
+    let audit = json!({ "audit": { "file": "audit.log" }, "health_interval": "1h" });
+    let scene = Scene::with(json!({ "remote": audit })).await;
+    let aws = scene.open().await;
+    let key = aws.register(&generated("node", KeyType::Ed25519)).await.unwrap();
+    let body = json!({ "__type": "UnrecognizedClientException", "message": "told by the test" });
+    let refused = Fault::Answer(Answer::new(400, body.to_string()));
+    for (number, (times, expected)) in [
+        (1, vec![(1, "denied"), (2, "ok")]),
+        // Others that aren't accepted either: that is told, and no third try made.
+        (2, vec![(1, "denied"), (2, "denied")]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let other =
+            format!("[node]\naws_access_key_id = AKIA{number}\naws_secret_access_key = s\n");
+        write_secret(&scene.folder, "credentials", &other);
+        scene.proxy.next_at("Sign", refused.clone(), times);
+        let before = scene.proxy.count("Sign");
+        assert_eq!(proved(&key, SigningScheme::Ed25519).await.is_ok(), times == 1);
+        assert_eq!(scene.proxy.count("Sign") - before, 2);
+        let records = paired(&[&scene.folder.path().join("audit.log")]);
+        assert_eq!(outcomes(&records, "sign")[2 * number..], expected);
+    }
+    // The same ones again are not tried.
+    scene.proxy.next_at("Sign", refused, 1);
+    proved(&key, SigningScheme::Ed25519).await.unwrap_err();
+    aws.close().await;
+    let records = paired(&[&scene.folder.path().join("audit.log")]);
+    assert_eq!(outcomes(&records, "sign")[4..], [(1, "denied")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs ministack: cargo xtask test sets it up"]
+async fn each_request_has_records_of_its_own() {
+    let audit = json!({ "audit": { "file": "audit.log" }, "health_interval": "1h" });
+    let scene = Scene::with(json!({ "remote": audit })).await;
+    let aws = scene.open().await;
+    let spec = generated("node", KeyType::Ed25519);
+    aws.register(&spec).await.unwrap();
+    aws.disable(&spec.id).await.unwrap();
+    aws.enable(&spec.id).await.unwrap();
+    aws.close().await;
+    let records = paired(&[&scene.folder.path().join("audit.log")]);
+    let requests = records.iter().filter(|record| record["event"] == "request").count();
+    assert_eq!(requests, scene.proxy.count(""));
+    for (operation, part) in [("create_alias", "CreateAlias"), ("describe", "DescribeKey")] {
+        assert_eq!(outcomes(&records, operation).len(), scene.proxy.count(part), "{operation}");
+    }
+}
+
+/// What a store's key is in these tests, of 32 bytes 0x5a: in Base64, in hex, as a list and as a text.
+const WRAPPED: [&str; 4] = ["WlpaWlpaWlpa", "5a5a5a5a5a5a", "90, 90, 90, 90", "ZZZZZZZZZZZZ"];
+
 /// Whether a secret was told of, and whether anything was.
 #[derive(Default)]
 struct Told {
@@ -154,7 +219,8 @@ impl Write for &Told {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
         let has = |part: &str| text.contains(part);
-        if [TOKEN, SECRET_ACCESS_KEY, SESSION_SECRET, SESSION_TOKEN].iter().any(|it| has(it)) {
+        let secrets = [TOKEN, SECRET_ACCESS_KEY, SESSION_SECRET, SESSION_TOKEN];
+        if secrets.iter().chain(&WRAPPED).any(|it| has(it)) {
             self.of_a_secret.store(true, Ordering::SeqCst);
         }
         self.by_this_backend.fetch_or(has("kms::audit"), Ordering::SeqCst);
@@ -199,6 +265,12 @@ async fn no_secret_is_in_the_log_in_an_error_or_in_settings() {
             key.signer
         );
         for secret in [TOKEN, SECRET_ACCESS_KEY, SESSION_SECRET, SESSION_TOKEN] {
+            assert!(!shown.contains(secret), "{secret}: {shown}");
+        }
+    }
+    #[cfg(feature = "envelope")]
+    for shown in crate::envelope::shown().await {
+        for secret in [SECRET_ACCESS_KEY].iter().chain(&WRAPPED) {
             assert!(!shown.contains(secret), "{secret}: {shown}");
         }
     }

@@ -119,9 +119,12 @@ async fn what_ed25519_cannot_sign_there_is_refused_here() {
     let signer = remote(&key);
     signer.sign(SigningScheme::Ed25519, &[7; 4096]).await.unwrap();
     let asked = scene.proxy.count("Sign");
-    let refused = signer.sign(SigningScheme::Ed25519, &[7; 4097]).await.unwrap_err();
-    assert!(matches!(refused, BackendError::Misconfigured(_)), "{refused:?}");
-    assert!(refused.to_string().contains("4096") && refused.to_string().contains("4097"));
+    for len in [0, 4097] {
+        let refused = signer.sign(SigningScheme::Ed25519, &vec![7; len]).await.unwrap_err();
+        assert!(matches!(refused, BackendError::Misconfigured(_)), "{refused:?}");
+        let text = refused.to_string();
+        assert!(text.contains("1 to 4096 bytes") && text.contains(&format!("has {len}")), "{text}");
+    }
     assert_eq!(scene.proxy.count("Sign"), asked);
 }
 

@@ -8,6 +8,11 @@
 )]
 
 mod credentials;
+mod distrust;
+#[cfg(feature = "envelope")]
+mod envelope;
 mod faults;
 mod keys;
+mod leftover;
+mod outage;
 mod scene;

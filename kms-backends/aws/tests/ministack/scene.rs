@@ -33,6 +33,11 @@ impl Scene {
     pub(crate) async fn with(more: Value) -> Self {
         let server = Ministack::start().await;
         let proxy = Proxy::before(server.address()).await;
+        Self::behind(server, proxy, more)
+    }
+
+    /// With this server and this proxy.
+    pub(crate) fn behind(server: Ministack, proxy: Proxy, more: Value) -> Self {
         let folder = TempDir::new().unwrap();
         write_profile(&folder);
         let settings = settings(&proxy.url(), more);
@@ -97,10 +102,7 @@ pub(crate) fn write_profile(folder: &TempDir) {
 }
 
 pub(crate) fn write_secret(folder: &TempDir, name: &str, text: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    let path = folder.path().join(name);
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    kms_peers::write_secret(&folder.path().join(name), text);
 }
 
 pub(crate) fn key_id(id: &str) -> KeyId {

@@ -1,7 +1,7 @@
 //! From a passphrase to a key: Argon2id (RFC 9106).
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use kms_secrets::SecretArray;
+use kms_secrets::{SecretArray, on_wiped_stack};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -54,8 +54,8 @@ impl Kdf {
         Ok(())
     }
 
-    /// The key of `passphrase`. Takes a fraction of a second, on purpose. What Argon2 worked in is wiped
-    /// but for the stack, which is the caller's to wipe.
+    /// The key of `passphrase`. Takes a fraction of a second, on purpose. What Argon2 worked in is
+    /// wiped.
     pub(crate) fn key(&self, passphrase: &[u8]) -> Result<SecretArray<32>, StoreError> {
         self.check()?;
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(32))
@@ -63,7 +63,9 @@ impl Kdf {
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let mut blocks = blocks(argon2.params().block_count())?;
         SecretArray::try_init_with(|key| {
-            argon2.hash_password_into_with_memory(passphrase, &self.salt, key, &mut **blocks)
+            on_wiped_stack(|| {
+                argon2.hash_password_into_with_memory(passphrase, &self.salt, key, &mut **blocks)
+            })
         })
         .map_err(StoreError::Kdf)
     }

@@ -135,7 +135,8 @@ impl Unlocker {
 
 impl UnlockerKind {
     /// Whether it opens with what somebody has or knows, and nobody else's help.
-    pub(crate) fn is_local(&self) -> bool {
+    #[must_use]
+    pub fn is_local(&self) -> bool {
         !matches!(self, Self::External { .. })
     }
 

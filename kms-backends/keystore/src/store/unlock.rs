@@ -54,21 +54,24 @@ impl Store {
     /// else opens, without whom the keys are gone then.
     ///
     /// # Errors
-    /// [`StoreError`]; [`StoreError::NoUnlocker`]; [`StoreError::LastUnlocker`] for the only one at all,
-    /// or the only one that a passphrase or key file opens unless that is said not to matter.
+    /// [`StoreError`]; [`StoreError::NoUnlocker`]; [`StoreError::LastUnlocker`] for the only one at all;
+    /// [`StoreError::LastLocalUnlocker`] for the last that a passphrase or key file opens, unless that is said
+    /// not to matter.
     pub fn remove_unlocker(
         &mut self,
         name: &str,
         external_suffices: bool,
     ) -> Result<(), StoreError> {
         let mut header = self.sealing.header.clone();
-        let before = header.unlockers.len();
-        header.unlockers.retain(|unlocker| unlocker.name != name);
-        if header.unlockers.len() == before {
-            return Err(StoreError::NoUnlocker(name.into()));
-        }
-        if !header.unlockers.iter().any(|left| external_suffices || left.kind.is_local()) {
+        let at = header.unlockers.iter().position(|unlocker| unlocker.name == name);
+        let at = at.ok_or_else(|| StoreError::NoUnlocker(name.into()))?;
+        let was_local = header.unlockers.remove(at).kind.is_local();
+        if header.unlockers.is_empty() {
             return Err(StoreError::LastUnlocker(name.into()));
+        }
+        let is_local = |left: &Unlocker| left.kind.is_local();
+        if was_local && !external_suffices && !header.unlockers.iter().any(is_local) {
+            return Err(StoreError::LastLocalUnlocker(name.into()));
         }
         self.change_header(header)
     }

@@ -36,6 +36,31 @@ async fn a_mount_without_rights_is_denied_and_one_that_is_missing_is_misconfigur
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs OpenBao: cargo xtask test sets it up"]
+async fn a_mount_of_another_engine_is_misconfigured_and_nothing_is_written_there() {
+    let server = Server::dev().await;
+    server.bao.must(&["secrets", "enable", "-path=values", "-version=1", "kv"]);
+    server.bao.must(&["secrets", "enable", "-path=team/versioned", "-version=2", "kv"]);
+    server.bao.must(&["namespace", "create", "far"]);
+    server.bao.must(&["secrets", "enable", "-namespace=far", "-path=transit", "kv"]);
+    let rules = r#"path "values/*" { capabilities = ["create", "read", "update"] }"#;
+    let auth = server.token_with("node", rules);
+    for fields in [
+        json!({"mount": "values"}),
+        json!({"mount": "values", "auth": auth}),
+        json!({"mount": "values/below"}),
+        json!({"mount": "team/versioned"}),
+        json!({"mount": "transit", "namespace": "far"}),
+    ] {
+        let refused = server.try_open(fields.clone()).await.err().unwrap();
+        assert!(matches!(refused, BackendError::Misconfigured(_)), "{refused:?}");
+        let (text, mount) = (refused.to_string(), fields["mount"].as_str().unwrap());
+        assert!(text.contains(&format!("mount {mount}")), "{text}");
+        assert!(text.contains("type kv, expected transit"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs OpenBao: cargo xtask test sets it up"]
 async fn who_may_only_sign_signs_and_makes_nothing() {
     let server = Server::dev().await;
     server.open(json!({})).await.register(&generated("a")).await.unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kms_backend::{
-    Backend, BackendError, BackendSettings, ErrorChain, IfMissing, KeySpec, deadline,
+    Backend, BackendError, BackendSettings, ErrorChain, IfMissing, KeySpec, Request,
 };
 use kms_backend_keystore::{KeystoreSettings, Store, UnlockSettings, inspect_header};
 use kms_backend_vault::VaultUnlock;
@@ -128,6 +128,17 @@ async fn another_key_or_store_does_not_open_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs OpenBao: cargo xtask test sets it up"]
+async fn a_mount_of_another_engine_opens_no_store_and_is_named() {
+    let server = server().await;
+    server.bao.must(&["secrets", "enable", "-path=values", "-version=1", "kv"]);
+    let refused = open(&server, &store(&unlock(&server, json!({"mount": "values"})))).await;
+    let refused = refused.err().unwrap();
+    assert!(matches!(refused, BackendError::Misconfigured(_)), "{refused:?}");
+    assert!(text(&refused).contains("mount values is a secrets engine of type kv"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs OpenBao: cargo xtask test sets it up"]
 async fn a_sealed_key_is_bound_to_its_store() {
     let server = server().await;
     let unlock = unlock(&server, json!({}));
@@ -163,7 +174,7 @@ async fn a_server_that_is_away_is_asked_again() {
     proxy.next_at("/decrypt/", Fault::Garbage(10), 1000);
     let begun = std::time::Instant::now();
     let until = begun + Duration::from_millis(500);
-    let refused = deadline::within(until, open(&server, &settings)).await.err().unwrap();
+    let refused = Request::until(until).scope(open(&server, &settings)).await.err().unwrap();
     assert!(matches!(refused, BackendError::Unavailable(_)), "{refused:?}");
     assert!(begun.elapsed() < Duration::from_secs(5));
 }

@@ -56,6 +56,43 @@ async fn all_tokens_revoked_at_once_cost_nobody_a_signature() {
     assert_eq!(serde_json::from_str::<Vec<String>>(&left).unwrap().len(), 1, "{left}");
 }
 
+/// A right that is taken away is no reason to pile up tokens: the one that was tried in vain is given back.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs OpenBao: cargo xtask test sets it up"]
+async fn a_right_that_is_missing_leaves_one_token_and_is_told_though_the_login_fails() {
+    let (server, auth) = with_approle(3600, 7200).await;
+    let backend = server.open(json!({"auth": auth})).await;
+    let signer = signer(&backend.register(&generated("a")).await.unwrap());
+    server.bao.policy("node", r#"path "transit/keys/*" { capabilities = ["read"] }"#);
+    let denied = sign(&*signer, b"m", Duration::from_secs(2)).await.unwrap_err();
+    assert!(matches!(denied, BackendError::Denied(_)), "{denied:?}");
+    let left = server.bao.run(&["list", "-format=json", "auth/token/accessors"]).unwrap();
+    // Root's own, and the one in use.
+    assert_eq!(serde_json::from_str::<Vec<String>>(&left).unwrap().len(), 2, "{left}");
+
+    let backend = server.open(json!({"auth": auth})).await;
+    let signer = super::support::signer(&backend.register(&there("a")).await.unwrap());
+    server.bao.must(&["delete", "auth/approle/role/node"]);
+    let denied = sign(&*signer, b"m", Duration::from_secs(2)).await.unwrap_err();
+    assert!(matches!(denied, BackendError::Denied(_)), "{denied:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs OpenBao: cargo xtask test sets it up"]
+async fn a_token_that_is_revoked_right_after_a_denial_is_replaced_at_once() {
+    let (server, auth) = with_approle(3600, 7200).await;
+    let backend = server.open(json!({"auth": auth})).await;
+    let signer = signer(&backend.register(&generated("a")).await.unwrap());
+    server.bao.policy("node", r#"path "transit/keys/*" { capabilities = ["read"] }"#);
+    for _ in 0..3 {
+        let denied = sign(&*signer, b"m", Duration::from_secs(2)).await.unwrap_err();
+        assert!(matches!(denied, BackendError::Denied(_)), "{denied:?}");
+    }
+    server.bao.policy("node", RULES);
+    server.bao.must(&["lease", "revoke", "-prefix", "-force", "auth/approle"]);
+    sign(&*signer, b"m", Duration::from_secs(2)).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs OpenBao: cargo xtask test sets it up"]
 async fn a_namespace_has_keys_and_logins_of_its_own() {

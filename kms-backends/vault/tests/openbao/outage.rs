@@ -1,57 +1,22 @@
 //! A server that goes away and comes back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kms_backend::RemoteSigner;
+use kms_peers::Callers;
 use serde_json::json;
-use tokio::task::JoinSet;
 
 use super::support::{Server, generated, sign, signer};
 
 const TIME: Duration = Duration::from_secs(20);
 
-/// Tasks that sign, again and again, until they are told to stop.
-struct Signing {
-    tasks: JoinSet<()>,
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicUsize>,
-}
-
-impl Signing {
-    fn start(signer: &Arc<dyn RemoteSigner>) -> Self {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let mut tasks = JoinSet::new();
-        for task in 0..64_u8 {
-            let (signer, stop, done) = (Arc::clone(signer), Arc::clone(&stop), Arc::clone(&done));
-            tasks.spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
-                    sign(&*signer, &[task; 100], TIME).await.unwrap();
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        Self { tasks, stop, done }
-    }
-
-    /// Waits until each task can have signed once more.
-    async fn goes_on(&self) {
-        let before = self.done.load(Ordering::Relaxed);
-        let begun = Instant::now();
-        while self.done.load(Ordering::Relaxed) < before + 128 {
-            assert!(begun.elapsed() < TIME, "nothing is signed any more");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Every task ends without one failure.
-    async fn end(mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        while let Some(ended) = self.tasks.join_next().await {
-            ended.unwrap();
-        }
-    }
+/// 64 tasks that sign, and have every signature they ask for.
+fn signing(signer: Arc<dyn RemoteSigner>) -> Callers {
+    Callers::start(64, move |task| {
+        let signer = Arc::clone(&signer);
+        async move { sign(&*signer, &[task as u8; 100], TIME).await.unwrap() }
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,12 +25,12 @@ async fn a_server_that_is_killed_while_64_sign_costs_nobody_a_signature() {
     let mut server = Server::raft().await;
     let backend = server.open(json!({"remote": {"retry": {"limit": 100, "longest": "1s"}}})).await;
     let key = backend.register(&generated("a")).await.unwrap();
-    let signing = Signing::start(&signer(&key));
-    signing.goes_on().await;
+    let signing = signing(signer(&key));
+    signing.go_on().await;
     server.bao.kill();
     tokio::time::sleep(Duration::from_secs(1)).await;
     server.bao.start_again().await;
-    signing.goes_on().await;
+    signing.go_on().await;
     signing.end().await;
     let again = backend.register(&generated("a")).await.unwrap();
     assert_eq!(again.info, key.info);
@@ -76,12 +41,12 @@ async fn a_server_that_is_killed_while_64_sign_costs_nobody_a_signature() {
 async fn a_server_that_is_sealed_for_five_seconds_costs_nobody_a_signature() {
     let server = Server::dev().await;
     let backend = server.open(json!({"remote": {"retry": {"limit": 100, "longest": "1s"}}})).await;
-    let signing = Signing::start(&signer(&backend.register(&generated("a")).await.unwrap()));
-    signing.goes_on().await;
+    let signing = signing(signer(&backend.register(&generated("a")).await.unwrap()));
+    signing.go_on().await;
     server.bao.seal();
     tokio::time::sleep(Duration::from_secs(5)).await;
     server.bao.unseal();
-    signing.goes_on().await;
+    signing.go_on().await;
     signing.end().await;
 }
 

@@ -1,14 +1,12 @@
 //! A server with a Transit mount, and backends on it.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kms_backend::{
     Backend, BackendError, BackendSettings, IfMissing, KeySpec, OpenContext, RegisteredKey,
-    RemoteSigner, Signer, deadline,
+    RemoteSigner, Request, Signer,
 };
 use kms_backend_vault::VaultSettings;
 use kms_keys::{KeyId, KeyType, SigningScheme};
@@ -39,8 +37,7 @@ impl Server {
 
     pub(crate) fn secret_file(&self, name: &str, content: &str) -> PathBuf {
         let path = self.folder.path().join(name);
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        kms_peers::write_secret(&path, content);
         path
     }
 
@@ -107,7 +104,7 @@ pub(crate) async fn sign(
 ) -> Result<(), BackendError> {
     let scheme = SigningScheme::Ed25519;
     let until = std::time::Instant::now() + time;
-    let signature = deadline::within(until, signer.sign(scheme, message)).await?;
+    let signature = Request::until(until).scope(signer.sign(scheme, message)).await?;
     signer.public_key().verify(scheme, message, &signature).unwrap();
     Ok(())
 }

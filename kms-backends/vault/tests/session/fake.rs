@@ -1,8 +1,6 @@
 //! As much of a server as logging in and signing need, with what a test wants to go wrong.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -32,6 +30,12 @@ pub(crate) struct State {
     pub(crate) good_tokens: BTreeSet<String>,
     pub(crate) may_log_in: bool,
     pub(crate) may_sign: bool,
+    /// Whether tokens may look themselves up.
+    pub(crate) may_look_up: bool,
+    /// Whether the key is disabled, at a server that can do that: OpenBao. Others don't speak of it.
+    pub(crate) disabled: Option<bool>,
+    deletion_allowed: bool,
+    gone: bool,
     pub(crate) ttl: u64,
     pub(crate) renewed_ttl: u64,
     pub(crate) renewals_fail: bool,
@@ -69,12 +73,25 @@ impl State {
                 self.good_tokens.remove(token);
                 Answer::new(204, "")
             }
+            "auth/token/lookup-self" if !self.may_look_up => error(403, "permission denied"),
             "auth/token/lookup-self" => ok(json!({"data": {"ttl": self.ttl, "renewable": false}})),
-            "transit/keys/node_2Fidentity" => {
-                let public_key = Base64::encode_string(&self.announced.public_key().to_bytes());
-                ok(json!({"data": {"type": "ed25519", "latest_version": 1, "keys": {"1": {
-                    "public_key": public_key, "creation_time": "2026-11-24T23:42:09Z",
-                }}}}))
+            "transit/keys/node_2Fidentity/config" => {
+                self.deletion_allowed = body["deletion_allowed"] == true;
+                self.key_data()
+            }
+            "transit/keys/node_2Fidentity" if self.gone => {
+                Answer::new(404, json!({"errors": []}).to_string())
+            }
+            "transit/keys/node_2Fidentity" if request.method == "DELETE" => {
+                if !self.deletion_allowed {
+                    return error(400, "deletion is not allowed for this key");
+                }
+                self.gone = true;
+                Answer::new(204, "")
+            }
+            "transit/keys/node_2Fidentity" => self.key_data(),
+            "transit/keys/node_2Fidentity/soft-delete" => {
+                error(404, "1 error occurred:\n\t* unsupported path\n\n")
             }
             "transit/sign/node_2Fidentity" if !self.may_sign => error(403, "permission denied"),
             "transit/sign/node_2Fidentity" => match body["batch_input"].as_array() {
@@ -87,6 +104,17 @@ impl State {
             },
             other => error(404, &format!("no handler for route {other:?}")),
         }
+    }
+
+    fn key_data(&self) -> Answer {
+        let public_key = Base64::encode_string(&self.announced.public_key().to_bytes());
+        let mut data = json!({"type": "ed25519", "latest_version": 1, "keys": {"1": {
+            "public_key": public_key, "creation_time": "2026-11-24T23:42:09Z",
+        }}});
+        if let Some(disabled) = self.disabled {
+            data["soft_deleted"] = disabled.into();
+        }
+        ok(json!({ "data": data }))
     }
 
     fn signed(&self, input: &Value) -> Value {
@@ -120,6 +148,10 @@ impl FakeVault {
             good_tokens: BTreeSet::new(),
             may_log_in: true,
             may_sign: true,
+            may_look_up: true,
+            disabled: None,
+            deletion_allowed: false,
+            gone: false,
             ttl,
             renewed_ttl: ttl,
             renewals_fail: false,
@@ -143,10 +175,13 @@ impl FakeVault {
         self.server.count(part)
     }
 
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     fn secret_file(&self, name: &str, content: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let path = self.path(name);
+        kms_peers::write_secret(&path, content);
         path
     }
 

@@ -7,7 +7,10 @@
     reason = "what fails in a test fails the test"
 )]
 
+mod denied;
+mod destroy;
 mod fake;
+mod recorded;
 
 use std::time::{Duration, Instant};
 
@@ -37,12 +40,15 @@ async fn a_token_is_renewed_before_it_ends() {
 
 #[tokio::test]
 async fn a_token_that_can_be_renewed_no_further_is_replaced() {
-    let vault = FakeVault::start(3).await;
-    let backend = vault.open(json!({})).await.unwrap();
-    vault.with(|state| state.renewed_ttl = 1);
-    until(async || vault.count("/login") == 2).await;
-    assert_eq!(vault.count("renew-self"), 1);
-    vault.sign(&*backend).await.unwrap();
+    // None at all is not for ever.
+    for renewed_ttl in [1, 0] {
+        let vault = FakeVault::start(3).await;
+        let backend = vault.open(json!({})).await.unwrap();
+        vault.with(|state| state.renewed_ttl = renewed_ttl);
+        until(async || vault.count("/login") == 2).await;
+        assert_eq!(vault.count("renew-self"), 1);
+        vault.sign(&*backend).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -75,20 +81,6 @@ async fn a_token_that_was_revoked_is_replaced_once_for_all() {
         outcome.unwrap();
     }
     assert_eq!(vault.count("/login"), 2);
-}
-
-#[tokio::test]
-async fn what_a_new_token_may_not_do_either_is_denied_and_does_not_log_in_again_and_again() {
-    let vault = FakeVault::start(3600).await;
-    let backend = vault.open(json!({})).await.unwrap();
-    let signer = vault.signer(&*backend).await;
-    vault.with(|state| state.may_sign = false);
-    for _ in 0..10 {
-        let denied = vault.sign_by(&signer, b"m").await.unwrap_err();
-        assert!(matches!(denied, BackendError::Denied(_)), "{denied:?}");
-    }
-    assert_eq!(vault.count("/login"), 2);
-    assert_eq!(vault.count("/sign/"), 11);
 }
 
 #[tokio::test]

@@ -1,25 +1,21 @@
 //! The backends of a node's settings, asked for all that a node needs of them.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use kms_backend::{
-    Backend, BackendError, BackendSettings, Capabilities, ErrorChain, HealthLevel, IfMissing,
-    KeySpec, OpenContext, Operation, PageRequest, RegisteredKey, Signer,
+    Backend, BackendError, BackendSettings, Capabilities, ErrorChain, HealthLevel, KeyInfo,
+    KeySpec, OpenContext, Operation, PageRequest, SourceUse,
 };
-use kms_backends::AnyBackend;
-use kms_keys::{KeyId, KeyType};
+use kms_backends::{AnyBackend, Step};
+use kms_keys::{KeyId, PublicKey, SecretKey};
 
 use super::Finding;
 use super::settings::{self, Settings};
 use crate::failure::{Failure, Outcome};
 
 /// How long one step may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long before a throw-away key is destroyed where that can only be scheduled.
-const WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks at every backend of the settings in `file`.
 pub(super) fn check(file: &Path, no_create: bool) -> Outcome<Vec<Finding>> {
@@ -30,8 +26,8 @@ pub(super) fn check(file: &Path, no_create: bool) -> Outcome<Vec<Finding>> {
     runtime.block_on(async {
         for (name, backend) in &settings.backends {
             let context = OpenContext::new(name, base_dir);
-            let mut check = Check { name, findings: &mut findings };
-            check.backend(backend, &context, &settings, no_create).await;
+            let mut check = Check { name, settings: backend, findings: &mut findings };
+            check.backend(&context, &settings, no_create).await;
         }
     });
     // A thread that still waits for a server must not keep the findings from being told.
@@ -42,27 +38,26 @@ pub(super) fn check(file: &Path, no_create: bool) -> Outcome<Vec<Finding>> {
     Ok(findings)
 }
 
-struct Check<'a> {
-    name: &'a str,
-    findings: &'a mut Vec<Finding>,
+/// A backend, and what was found of it.
+pub(super) struct Check<'a> {
+    pub(super) name: &'a str,
+    pub(super) settings: &'a AnyBackend,
+    pub(super) findings: &'a mut Vec<Finding>,
 }
 
 impl Check<'_> {
-    async fn backend(
-        &mut self,
-        settings: &AnyBackend,
-        context: &OpenContext,
-        all: &Settings,
-        no_create: bool,
-    ) {
-        let Some(backend) = self.step("open", settings.open(context)).await else { return };
+    async fn backend(&mut self, context: &OpenContext, all: &Settings, no_create: bool) {
+        let settings = self.settings;
+        let opened = self.step("open", Step::Open, settings.open(context)).await;
+        let Some(backend) = opened else { return };
         self.found("open", "it opens");
         self.health(&*backend).await;
-        if self.step("list", backend.list(&PageRequest::first(1))).await.is_some() {
+        let page = PageRequest::first(1);
+        if self.step("list", Step::List, backend.list(&page)).await.is_some() {
             self.found("list", "its keys can be listed");
         }
-        self.keys(&*backend, all).await;
         let capabilities = settings.capabilities();
+        self.keys(&*backend, &capabilities, all, &context.base_dir).await;
         // Operators run on secrets of this process alone; a throw-away key would stay in the node's store.
         let is_local = capabilities.operations.contains(&Operation::Execute);
         if capabilities.operations.contains(&Operation::Generate) && !is_local && !no_create {
@@ -87,7 +82,13 @@ impl Check<'_> {
     }
 
     /// The keys of the settings that live there. None is made.
-    async fn keys(&mut self, backend: &dyn Backend, all: &Settings) {
+    async fn keys(
+        &mut self,
+        backend: &dyn Backend,
+        can: &Capabilities,
+        all: &Settings,
+        base_dir: &Path,
+    ) {
         for key in all.keys_of(self.name) {
             let (Ok(id), Ok(key_type)) = (KeyId::new(&key.id), key.key_type.parse()) else {
                 let advice = "the node's own check says what is wrong with it";
@@ -95,92 +96,104 @@ impl Check<'_> {
                 self.findings.push(Finding::problem(self.check("keys"), what, advice));
                 continue;
             };
-            let registered = backend.register(&KeySpec::new(id.clone(), key_type)).await;
-            match registered {
-                Ok(key) => {
-                    self.found("keys", format!("{id}: {key_type} {}", key.info.public_key));
+            let pinned = key.public_key.as_ref().map(|hex| PublicKey::from_hex(key_type, hex));
+            let pinned = match pinned.transpose() {
+                Ok(pinned) => pinned,
+                Err(error) => {
+                    let what = format!("{id}: `public_key` is no {key_type} public key: {error}");
+                    let problem = Finding::problem(self.check("keys"), what, "mend the settings");
+                    self.findings.push(problem);
+                    continue;
                 }
-                Err(BackendError::NotFound(_)) => {
-                    let advice = "the node makes it at its start, if its `if_missing` says so";
-                    let what = format!("{id} is not there");
-                    self.findings.push(Finding::warning(self.check("keys"), what, advice));
+            };
+            let mut spec = KeySpec::new(id.clone(), key_type);
+            spec.public_key.clone_from(&pinned);
+            if can.source == SourceUse::Required {
+                spec.source = key.source.clone().map(|source| source.relative_to(base_dir));
+            }
+            let Ok(found) = tokio::time::timeout(PATIENCE, backend.register(&spec)).await else {
+                self.late("keys", Some(&id));
+                continue;
+            };
+            match found {
+                Ok(key) => self.key(&key.info, pinned.as_ref()),
+                Err(BackendError::NotFound(_)) if can.operations.contains(&Operation::Generate) => {
+                    let (check, what) = (self.check("keys"), format!("{id} is not there"));
+                    self.findings.push(if key.is_made(&id, self.settings, can) {
+                        Finding::warning(check, what, "the node makes it at its start")
+                    } else if self.settings.has_named(&id) {
+                        let advice =
+                            "the node won't start: have there what the backend's `keys` say it is";
+                        Finding::problem(check, what, advice)
+                    } else {
+                        let advice =
+                            "the node won't start: have it there, or set `if_missing: generate`";
+                        Finding::problem(check, what, advice)
+                    });
                 }
-                // A key whose secret the settings point at is the node's to load.
-                Err(BackendError::Misconfigured(_)) => {}
-                Err(error) => self.failed("keys", &error),
+                Err(error) => self.failed("keys", Step::Look(&id), &error),
             }
         }
     }
 
-    /// Makes a key that is used once and removed.
-    async fn throw_away(
-        &mut self,
-        backend: &Arc<dyn Backend>,
-        can: &Capabilities,
-        key_type: KeyType,
-    ) {
-        let Ok(id) = throw_away_id(key_type) else { return };
-        let mut spec = KeySpec::new(id.clone(), key_type);
-        spec.if_missing = IfMissing::Generate;
-        let Some(key) = self.step("create", backend.register(&spec)).await else { return };
-        self.found("create", format!("a {key_type} key was made, called {id}"));
-        if self.step("sign", signs(&key)).await.is_some() {
-            self.found("sign", format!("it signs, and {} verifies", key.info.public_key));
-        }
-        let removed = async {
-            if can.operations.contains(&Operation::Destroy) {
-                if can.operations.contains(&Operation::Disable) {
-                    backend.disable(&id).await?;
-                }
-                backend.destroy(&id).await.map(|()| "and is destroyed")
-            } else if can.operations.contains(&Operation::ScheduleDelete) {
-                backend.schedule_delete(&id, WINDOW).await.map(|_| "and is deleted in 7 days")
-            } else {
-                Err(BackendError::Unsupported(Operation::Destroy))
+    /// A key that is there, and the public key that the settings pin.
+    fn key(&mut self, found: &KeyInfo, pinned: Option<&PublicKey>) {
+        let KeyInfo { id, public_key, .. } = found;
+        match pinned {
+            Some(pinned) if is_secret_of(pinned, public_key) => {
+                let what = format!("{id}: its `public_key` is the secret of {public_key}");
+                let advice = "take it out: whoever has seen the settings can sign with the key";
+                self.findings.push(Finding::problem(self.check("keys"), what, advice));
             }
-        };
-        match tokio::time::timeout(PATIENCE, removed).await {
-            Ok(Ok(how)) => self.found("remove", format!("{id} was thrown away {how}")),
-            Ok(Err(error)) => {
-                let what = format!("{id} is still there: {}", ErrorChain(&error));
-                let advice = "remove it by hand; --no-create makes none";
-                self.findings.push(Finding::warning(self.check("remove"), what, advice));
+            Some(pinned) if pinned != public_key => {
+                let what = format!(
+                    "{id}: the settings pin public key {pinned}, and backend {} has {public_key}",
+                    self.name
+                );
+                let advice = "the node won't start: have the right key there, or mend `public_key`";
+                self.findings.push(Finding::problem(self.check("keys"), what, advice));
             }
-            Err(_) => self.late("remove"),
+            _ => self.found("keys", format!("{id}: {} {public_key}", found.key_type)),
         }
     }
 
     /// What a step came to; what failed is noted.
-    async fn step<T>(
+    pub(super) async fn step<T>(
         &mut self,
-        step: &str,
+        name: &str,
+        step: Step<'_>,
         work: impl Future<Output = Result<T, BackendError>>,
     ) -> Option<T> {
         match tokio::time::timeout(PATIENCE, work).await {
             Ok(Ok(done)) => return Some(done),
-            Ok(Err(error)) => self.failed(step, &error),
-            Err(_) => self.late(step),
+            Ok(Err(error)) => self.failed(name, step, &error),
+            Err(_) => {
+                // It may come to be later.
+                let made = if let Step::Generate(id, _) = step { Some(id) } else { None };
+                self.late(name, made);
+            }
         }
         None
     }
 
-    fn check(&self, step: &str) -> String {
+    pub(super) fn check(&self, step: &str) -> String {
         format!("{}: {step}", self.name)
     }
 
-    fn found(&mut self, step: &str, what: impl Into<String>) {
+    pub(super) fn found(&mut self, step: &str, what: impl Into<String>) {
         self.findings.push(Finding::ok(self.check(step), what));
     }
 
-    fn late(&mut self, step: &str) {
-        let what = format!("no answer within {PATIENCE:?}");
+    pub(super) fn late(&mut self, step: &str, key: Option<&KeyId>) {
+        let key = key.map_or_else(String::new, |id| format!("{id}: "));
+        let what = format!("{key}no answer within {PATIENCE:?}");
         let advice = "is it there, and can it be reached from here?";
         self.findings.push(Finding::problem(self.check(step), what, advice));
     }
 
-    fn failed(&mut self, step: &str, error: &BackendError) {
+    pub(super) fn failed(&mut self, name: &str, step: Step<'_>, error: &BackendError) {
         let advice = match error {
-            BackendError::Denied(_) => format!("grant the right to {step}"),
+            BackendError::Denied(_) => "see who may do that, and who the settings log in as".into(),
             BackendError::WrongSecret(_) => "mend the secret that the settings point at".into(),
             BackendError::Unavailable(_) | BackendError::Throttled { .. } => {
                 "is it there, and can it be reached from here?".into()
@@ -188,25 +201,65 @@ impl Check<'_> {
             BackendError::Misconfigured(_) => "mend the settings".into(),
             _ => "see what is stored there".to_owned(),
         };
+        let missing = self.missing(step, error).map(|right| format!("grant {right}"));
+        let advice = missing.unwrap_or(advice);
         let what = ErrorChain(error).to_string();
-        self.findings.push(Finding::problem(self.check(step), what, advice));
+        self.findings.push(Finding::problem(self.check(name), what, advice));
+    }
+
+    /// What is to be granted, if that is what is missing.
+    pub(super) fn missing(&self, step: Step<'_>, error: &BackendError) -> Option<String> {
+        let rights = self.settings.missing_rights(step, error);
+        (!rights.is_empty()).then(|| rights.join(" and "))
     }
 }
 
-async fn signs(key: &RegisteredKey) -> Result<(), BackendError> {
-    let (scheme, message) = (key.info.key_type.default_scheme(), b"a throw-away signature");
-    let signature = match &key.signer {
-        Signer::Remote(signer) => signer.sign(scheme, message).await?,
-        Signer::Local(signer) => signer.sign(scheme, message)?,
-    };
-    key.info.public_key.verify(scheme, message, &signature).map_err(|cause| {
-        BackendError::Corrupt(kms_backend::Failure::because("the signature is wrong", cause))
-    })
+/// Whether somebody has pinned the secret: one of Ed25519 may look like a public key.
+fn is_secret_of(pinned: &PublicKey, public_key: &PublicKey) -> bool {
+    let secret = SecretKey::from_bytes(pinned.key_type(), &pinned.to_bytes());
+    secret.is_ok_and(|secret| secret.public_key() == *public_key)
 }
 
-fn throw_away_id(key_type: KeyType) -> Result<KeyId, ()> {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|_| ())?;
-    let random = base16ct::lower::encode_string(&random);
-    KeyId::new(format!("kms-doctor/{key_type}-{random}")).map_err(|_| ())
+#[cfg(test)]
+mod tests {
+    use kms_backend::{KeyPage, RegisteredKey, async_trait};
+
+    use super::*;
+
+    /// A backend that never says what key it has.
+    struct Silent;
+
+    #[async_trait]
+    impl Backend for Silent {
+        async fn register(&self, _: &KeySpec) -> Result<RegisteredKey, BackendError> {
+            std::future::pending().await
+        }
+
+        async fn list(&self, _: &PageRequest) -> Result<KeyPage, BackendError> {
+            std::future::pending().await
+        }
+
+        async fn health(&self) -> kms_backend::Health {
+            kms_backend::Health::ok()
+        }
+
+        async fn close(&self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_key_is_waited_for_without_end() {
+        let text = "kms: { backends: { far: { type: preload } }, \
+                    keys: [{ id: a, type: ed25519 }, { id: b, type: ed25519 }] }";
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = folder.path().join("node.yaml");
+        std::fs::write(&file, text).unwrap();
+        let all = settings::read(&file).unwrap();
+        let (mut findings, settings) = (Vec::new(), &all.backends["far"]);
+        let mut check = Check { name: "far", settings, findings: &mut findings };
+        let (can, here) = (settings.capabilities(), Path::new(""));
+        let looked = check.keys(&Silent, &can, &all, here);
+        tokio::time::timeout(PATIENCE * 3, looked).await.unwrap();
+        let found: Vec<_> = findings.iter().map(|finding| finding.found.as_str()).collect();
+        assert_eq!(found, ["a: no answer within 30s", "b: no answer within 30s"]);
+    }
 }

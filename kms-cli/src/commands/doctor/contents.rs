@@ -2,6 +2,7 @@
 
 use kms_backend::ErrorChain;
 use kms_backend_keystore::{Store, StoreError, StoredState, UnlockerKind};
+use kms_backends::AnyUnlock;
 
 use super::Finding;
 use crate::commands::unlocker::takes;
@@ -25,14 +26,24 @@ pub(super) fn check(context: &Context, findings: &mut Vec<Finding>) {
     findings.push(Finding::ok(CHECK, "the header is whole, and no record is missing or replaced"));
     findings.extend(store.unlockers().iter().map(|unlocker| {
         let found = format!("{}: {}", unlocker.name, takes(&unlocker.kind));
-        match unlocker.kind {
+        match &unlocker.kind {
             // What is weaker than it should be is refused when the store is opened.
             UnlockerKind::Passphrase(_) | UnlockerKind::KeyFile {} => {
                 Finding::ok("unlocker", found)
             }
-            _ => Finding::warning("unlocker", found, "this version can't use it"),
+            UnlockerKind::External { provider, .. }
+                if AnyUnlock::PROVIDERS.contains(&&**provider) =>
+            {
+                Finding::ok("unlocker", found)
+            }
+            _ => Finding::warning("unlocker", found, "this kms can't use it"),
         }
     }));
+    if !store.unlockers().iter().any(|unlocker| unlocker.kind.is_local()) {
+        let found = "no passphrase or key file opens the store";
+        let advice = "it is lost with what others have of it: kms unlocker add adds another way";
+        findings.push(Finding::warning("unlockers", found, advice));
+    }
     if let Err(error) = secrets(&store, findings) {
         let found = ErrorChain(&error).to_string();
         findings.push(Finding::problem("secrets", found, "restore a backup"));

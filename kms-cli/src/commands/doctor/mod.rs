@@ -4,6 +4,7 @@ mod backends;
 mod contents;
 mod settings;
 mod surroundings;
+mod throw_away;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use crate::view::count;
 #[command(after_help = "\
 Without --settings, the store is looked at. Nothing is changed, and a node may have it open.
 With --settings, every backend of a node's settings is asked for what a node needs of it. Where keys are
-made elsewhere, a throw-away key is made, used and removed, unless --no-create forbids it. A store that the
+made elsewhere, a throw-away key is made, used, changed and removed, unless --no-create forbids it. A store that the
 node has open can't be looked at that way.
 Warnings are no failure; problems are (69).
 

@@ -1,20 +1,17 @@
 //! What the doctor reads of a node's settings: its backends, and which keys live there.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
-use kms_backend::BackendSettings;
+use kms_backend::{BackendSettings, Capabilities, IfMissing, SourceUse};
 use kms_backends::AnyBackend;
-use kms_secrets::looks_like_secret;
+use kms_keys::KeyId;
+use kms_secrets::SecretSource;
 use serde::Deserialize;
-use serde_path_to_error::{Deserializer, Track};
+use serde::de::IgnoredAny;
 
-use crate::failure::{Failure, Outcome};
-
-/// The largest settings file that is read, in bytes.
-const MAX_BYTES: u64 = 1024 * 1024;
+use crate::failure::Outcome;
+use crate::yaml;
 
 /// Section `kms` of a node's settings, as far as it is about backends.
 #[derive(Debug, Deserialize)]
@@ -31,6 +28,11 @@ pub(super) struct Key {
     #[serde(rename = "type")]
     pub(super) key_type: String,
     backend: Option<String>,
+    pub(super) source: Option<SecretSource>,
+    if_missing: Option<IfMissing>,
+    derive: Option<IgnoredAny>,
+    /// The public key that it must turn out to have, in hex.
+    pub(super) public_key: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -40,7 +42,9 @@ struct Node {
 
 impl Settings {
     pub(super) fn env_names(&self) -> Vec<String> {
-        self.backends.values().flat_map(BackendSettings::env_names).collect()
+        let backends = self.backends.values().flat_map(BackendSettings::env_names);
+        let sources = self.keys.iter().filter_map(|key| key.source.as_ref()?.env_name());
+        backends.chain(sources.map(str::to_owned)).collect()
     }
 
     /// The keys that live in the backend called `name`.
@@ -52,39 +56,19 @@ impl Settings {
     }
 }
 
-/// Reads the file at `path`.
-pub(super) fn read(path: &Path) -> Outcome<Settings> {
-    let refused = |cause: &str| {
-        Failure::unavailable(format_args!("settings file {}: {cause}", path.display()))
-    };
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text));
-    read.map_err(|error| refused(&error.to_string()))?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(refused(&format!("is larger than {MAX_BYTES} bytes")));
+impl Key {
+    /// Whether the node makes it, called `id`, where it is missing: generates, derives or imports it.
+    pub(super) fn is_made(&self, id: &KeyId, backend: &AnyBackend, can: &Capabilities) -> bool {
+        if backend.has_named(id) {
+            return false;
+        }
+        let if_missing = self.if_missing.unwrap_or_else(|| backend.if_missing());
+        let is_imported = self.source.is_some() && can.source == SourceUse::Optional;
+        if_missing == IfMissing::Generate || self.derive.is_some() || is_imported
     }
-    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
-    let mut track = Track::new();
-    serde_saphyr::with_deserializer_from_str_with_options(&text, options, |deserializer| {
-        Node::deserialize(Deserializer::new(deserializer, &mut track))
-    })
-    .map(|node| node.kms)
-    .map_err(|error| {
-        let line = error.location().map_or(1, |at| at.line());
-        refused(&format!("line {line} ({}): {}", track.path(), problem(&error.to_string())))
-    })
 }
 
-/// What is wrong, without what was found: somebody may have written a secret there. Names of fields are
-/// told, unless they look like one.
-fn problem(message: &str) -> String {
-    let end = message.rfind(" at line ").unwrap_or(message.len());
-    let message = &message[..end];
-    let names = ["missing field", "unknown field", "unknown variant", "duplicate"];
-    let is_about_a_name = names.iter().any(|name| message.starts_with(name));
-    if is_about_a_name && !message.split(['`', '"', ' ']).any(looks_like_secret) {
-        message.to_owned()
-    } else {
-        "a backend or key is not written as expected".to_owned()
-    }
+/// Reads the file at `path`.
+pub(super) fn read(path: &Path) -> Outcome<Settings> {
+    yaml::read::<Node>(path, "a backend or key").map(|node| node.kms)
 }

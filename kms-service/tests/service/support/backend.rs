@@ -23,6 +23,8 @@ pub struct FakeSettings {
     only: Option<Vec<KeyType>>,
     /// Whether it reads its secrets from sources.
     needs_source: bool,
+    /// Whether it imports what sources hold.
+    imports: bool,
     /// Whether it holds keys and signs, and can do nothing else.
     plain: bool,
     /// What it does about keys that are missing, unless they say.
@@ -43,8 +45,12 @@ impl BackendSettings for FakeSettings {
         let held = self.only.as_deref().unwrap_or(KeyType::ALL);
         let keys = held
             .iter()
-            .map(|&key_type| KeyCapability { key_type, schemes: key_type.schemes().to_vec() });
-        let source = if self.needs_source { SourceUse::Required } else { SourceUse::Refused };
+            .map(|&key_type| KeyCapability::new(key_type, key_type.schemes().iter().copied()));
+        let source = match (self.needs_source, self.imports) {
+            (true, _) => SourceUse::Required,
+            (false, true) => SourceUse::Optional,
+            (false, false) => SourceUse::Refused,
+        };
         let all = [
             Operation::Generate,
             Operation::Derive,

@@ -1,6 +1,6 @@
 //! Signers that sign rightly, once the script lets them.
 
-use kms_backend::{BackendError, LocalSigner, RemoteSigner, SoftwareSigner, async_trait};
+use kms_backend::{BackendError, LocalSigner, RemoteSigner, SoftwareSigner, async_trait, waiting};
 use kms_keys::{KeyId, Operator, OperatorError, PublicKey, Signature, SigningScheme};
 
 use super::script::{Act, Script};
@@ -39,7 +39,8 @@ impl RemoteSigner for FakeSigner {
     }
 
     async fn sign(&self, scheme: SigningScheme, message: &[u8]) -> Result<Signature, BackendError> {
-        self.script.perform(Act::Sign(self.id.clone())).await?;
+        // As far as it waits at all, it waits for its turn.
+        waiting(self.script.perform(Act::Sign(self.id.clone()))).await?;
         self.signer.sign(scheme, message)
     }
 }

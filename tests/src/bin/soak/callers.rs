@@ -8,38 +8,40 @@ use kms_backend::BackendError;
 use kms_keys::{Bls12381PublicKey, KeyId, KeyType, PublicKey, Signature};
 use kms_service::{KmsApi, KmsError};
 
-use crate::node::First;
+use crate::node::{First, Node};
 use crate::random::Random;
-use crate::world::World;
+use crate::world::{Whose, World};
 
 /// Signs with the keys of this process until it is over.
-pub(crate) async fn local(world: Arc<World>, number: u64) {
-    let api = world.mixed.api::<First>().await;
+pub(crate) async fn local(world: Arc<World>, whose: Whose, number: u64) {
+    let node = whose(&world);
+    let api = node.api::<First>().await;
     let mut random = Random::new(world.seed, number);
     // What the key agreement gives with this input is always the same.
     let mut agreed: Option<Vec<u8>> = None;
     while !world.is_over() {
         let _asking = world.floor.read().await;
         match random.below(10) {
-            0..6 => sign(&world, &api, &mut random).await,
-            6..8 => sign_many(&world, &api, &mut random).await,
-            8 => aggregate(&world, &api, &mut random).await,
-            _ => agree(&world, &api, &mut agreed).await,
+            0..6 => sign(&world, node, &api, &mut random).await,
+            6..8 => sign_many(&world, node, &api, &mut random).await,
+            8 => aggregate(&world, node, &api, &mut random).await,
+            _ => agree(&world, node, &api, &mut agreed).await,
         }
     }
 }
 
 /// Signs with the keys elsewhere until it is over.
-pub(crate) async fn far(world: Arc<World>, number: u64) {
-    let api = world.mixed.api::<First>().await;
+pub(crate) async fn far(world: Arc<World>, whose: Whose, number: u64) {
+    let node = whose(&world);
+    let api = node.api::<First>().await;
     let mut random = Random::new(world.seed, number);
     while !world.is_over() {
         let asking = world.floor.read().await;
-        let (id, key) = random.pick(&world.far);
+        let (id, key) = random.pick(&node.far);
         let message = random.message();
-        match world.mixed.tally.ask(api.sign(id, &*message).into_future()).await {
+        match node.tally.ask(api.sign(id, &*message).into_future()).await {
             Ok(signature) => {
-                world.verify(&world.mixed, key, &message, &signature);
+                world.verify(node, key, &message, &signature);
                 let opened = world.seen.breaker_open.load(Ordering::Relaxed) > 0;
                 world.seen.breaker_closed.fetch_add(u64::from(opened), Ordering::Relaxed);
             }
@@ -60,13 +62,13 @@ pub(crate) async fn far(world: Arc<World>, number: u64) {
     }
 }
 
-async fn sign(world: &World, api: &KmsApi, random: &mut Random) {
-    let (id, key) = random.pick(&world.local);
+async fn sign(world: &World, node: &Node, api: &KmsApi, random: &mut Random) {
+    let (id, key) = random.pick(&node.local);
     let message = random.message();
-    match world.mixed.tally.ask(api.sign(id, &*message).into_future()).await {
+    match node.tally.ask_local(api.sign(id, &*message).into_future()).await {
         Ok(signature) => {
-            world.verify(&world.mixed, key, &message, &signature);
-            let other = random.pick(&world.local);
+            world.verify(node, key, &message, &signature);
+            let other = random.pick(&node.local);
             if other.0 != *id && other.1.key_type() == key.key_type() {
                 let scheme = key.key_type().default_scheme();
                 if other.1.verify(scheme, &message, &signature).is_ok() {
@@ -78,17 +80,19 @@ async fn sign(world: &World, api: &KmsApi, random: &mut Random) {
     }
 }
 
-async fn sign_many(world: &World, api: &KmsApi, random: &mut Random) {
-    let (id, key) = random.pick(&world.local);
+async fn sign_many(world: &World, node: &Node, api: &KmsApi, random: &mut Random) {
+    let (id, key) = random.pick(&node.local);
     let messages: Vec<_> = (0..1 + random.below(20)).map(|_| random.message()).collect();
-    match world.mixed.tally.ask(api.sign_many(id, None, messages.clone())).await {
+    match node.tally.ask_local(api.sign_many(id, None, messages.clone())).await {
         Ok(outcomes) => {
             if outcomes.len() != messages.len() {
                 world.wrong(format!("{} outcomes of {}", outcomes.len(), messages.len()));
             }
             for (message, outcome) in messages.iter().zip(outcomes) {
                 match outcome {
-                    Ok(signature) => world.verify(&world.mixed, key, message, &signature),
+                    Ok(signature) => world.verify(node, key, message, &signature),
+                    // Whoever gets an answer gets it for each message.
+                    Err(KmsError::AnswerLost) => world.wrong("the answer for one of many was lost"),
                     Err(error) => world.tolerate("one of many", &error),
                 }
             }
@@ -97,18 +101,18 @@ async fn sign_many(world: &World, api: &KmsApi, random: &mut Random) {
     }
 }
 
-async fn aggregate(world: &World, api: &KmsApi, random: &mut Random) {
+async fn aggregate(world: &World, node: &Node, api: &KmsApi, random: &mut Random) {
     let keys: Vec<&(KeyId, PublicKey)> =
-        world.local.iter().filter(|(_, key)| key.key_type() == KeyType::Bls12381).collect();
+        node.local.iter().filter(|(_, key)| key.key_type() == KeyType::Bls12381).collect();
     let ids: Vec<KeyId> = keys.iter().map(|(id, _)| id.clone()).collect();
     let message = random.message();
-    match world.mixed.tally.ask(api.sign_aggregate(&ids, &*message)).await {
+    match node.tally.ask_local(api.sign_aggregate(&ids, &*message)).await {
         Ok(aggregate) => {
             if !aggregate.public_keys.iter().eq(keys.iter().map(|(_, key)| key)) {
                 world.wrong("an aggregate of other keys");
             }
             if verifies(&aggregate.public_keys, &message, &aggregate.signature) {
-                world.mixed.tally.verified(1);
+                node.tally.verified(1);
             } else {
                 world.wrong("an aggregate that doesn't verify");
             }
@@ -129,10 +133,10 @@ fn verifies(keys: &[PublicKey], message: &[u8], signature: &Signature) -> bool {
     signature.fast_aggregate_verify(&keys, message).is_ok()
 }
 
-async fn agree(world: &World, api: &KmsApi, agreed: &mut Option<Vec<u8>>) {
-    let mut keys = world.local.iter();
+async fn agree(world: &World, node: &Node, api: &KmsApi, agreed: &mut Option<Vec<u8>>) {
+    let mut keys = node.local.iter();
     let Some((id, _)) = keys.find(|(_, key)| key.key_type() == KeyType::Ed25519) else { return };
-    match world.mixed.tally.ask(api.execute(id, "x25519", [9; 32])).await {
+    match node.tally.ask_local(api.execute(id, "x25519", [9; 32])).await {
         Ok(secret) => match agreed {
             Some(before) if before.as_slice() != secret.expose() => {
                 world.wrong("another key was agreed on than before");

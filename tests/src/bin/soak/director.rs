@@ -22,10 +22,10 @@ pub(crate) async fn moods(world: Arc<World>, number: u64) {
     while !world.is_over() {
         use Mood::{Fails, Hangs, Panics, Slow, Throttles, Well};
         let mood = *random.pick(&[Well, Well, Well, Slow, Fails, Throttles, Hangs, Panics]);
-        world.remote.set(mood);
+        world.nodes().iter().for_each(|node| node.remote.set(mood));
         rest(&world, random.millis(300, 3000)).await;
     }
-    world.remote.set(Mood::Well);
+    world.nodes().iter().for_each(|node| node.remote.set(Mood::Well));
 }
 
 /// Parts without restarts, after which what the service counted is what callers counted, and parts with
@@ -48,44 +48,55 @@ pub(crate) async fn direct(world: Arc<World>, part: Duration, number: u64) {
     }
 }
 
-/// What was counted when the services were started last.
+/// What was counted when the services that are started again were started last.
 #[derive(Default)]
 pub(crate) struct Base {
-    mixed: Count,
-    store: Count,
+    mixed: Counted,
+    store: Counted,
+}
+
+/// The requests to one node, and the panics of its backend elsewhere.
+#[derive(Default)]
+struct Counted {
+    requests: Count,
     panics: u64,
+}
+
+impl Counted {
+    fn of(node: &Node) -> Self {
+        Self { requests: node.tally.count(), panics: node.remote.panics() }
+    }
 }
 
 impl Base {
     pub(crate) fn of(world: &World) -> Self {
-        Self {
-            mixed: world.mixed.tally.count(),
-            store: world.store.tally.count(),
-            panics: world.remote.panics(),
-        }
+        Self { mixed: Counted::of(&world.mixed), store: Counted::of(&world.store) }
     }
 }
 
 /// Waits until nobody asks for anything, compares all counts – with those of the services, if they were
-/// not started again since `base` –, and starts both again, one with a new store.
+/// not started again since `base` –, and starts them again, one with a new store; but not the one that is
+/// never started again, whose counts are compared from its beginning.
 pub(crate) async fn audit(world: &World, base: Option<Base>) -> Base {
     let Ok(_quiet) = tokio::time::timeout(QUIET_WITHIN, world.floor.write()).await else {
         world.wrong(format!("callers hang: no quiet within {QUIET_WITHIN:?}"));
         return Base::of(world);
     };
-    for node in [&world.mixed, &world.store] {
+    for node in world.nodes() {
         let under_way = node.tally.count().under_way();
         if under_way != 0 {
             world.wrong(format!("{}: {under_way} requests have no end", node.name));
         }
     }
     if let Some(base) = base {
-        let panics = world.remote.panics() - base.panics;
-        let declared = world.local.len() + world.far.len();
-        compare(world, &world.mixed, &base.mixed, panics, |keys| keys == declared).await;
-        compare(world, &world.store, &base.store, 0, |keys| keys >= KEPT).await;
-        same_keys(world).await;
+        let lasting = world.mixed.local.len() + world.mixed.far.len();
+        compare(world, &world.mixed, &base.mixed, |keys| keys == lasting).await;
+        compare(world, &world.store, &base.store, |keys| keys >= KEPT).await;
+        same_keys(world, &world.mixed).await;
     }
+    let lasting = world.steady.local.len() + world.steady.far.len();
+    compare(world, &world.steady, &Counted::default(), |keys| keys == lasting + KEPT).await;
+    same_keys(world, &world.steady).await;
     world.seen.audits.fetch_add(1, Ordering::Relaxed);
     for (node, meanwhile) in [(&world.mixed, false), (&world.store, true)] {
         let forget = || {
@@ -100,14 +111,9 @@ pub(crate) async fn audit(world: &World, base: Option<Base>) -> Base {
     Base::of(world)
 }
 
-async fn compare(
-    world: &World,
-    node: &Node,
-    base: &Count,
-    panics: u64,
-    keys: impl Fn(usize) -> bool,
-) {
-    let asked = node.tally.count().since(base);
+async fn compare(world: &World, node: &Node, base: &Counted, keys: impl Fn(usize) -> bool) {
+    let asked = node.tally.count().since(&base.requests);
+    let panics = node.remote.panics() - base.panics;
     let health: HealthReport = match node.api::<First>().await.health().await {
         Ok(health) => health,
         Err(error) => return world.wrong(format!("{}: no health: {error}", node.name)),
@@ -137,9 +143,9 @@ async fn compare(
 }
 
 /// The lasting keys are those of the beginning.
-async fn same_keys(world: &World) {
-    let api = world.mixed.api::<First>().await;
-    for (id, key) in world.local.iter().chain(&world.far) {
+async fn same_keys(world: &World, node: &Node) {
+    let api = node.api::<First>().await;
+    for (id, key) in node.local.iter().chain(&node.far) {
         match api.public_key(id).await {
             Ok(found) if found == *key => {}
             other => world.wrong(format!("{id} has another public key: {other:?}")),

@@ -11,9 +11,9 @@ use kms_keys::{KeyId, PublicKey, Signature};
 use kms_service::{KmsApi, KmsError};
 use kms_tests::id;
 
-use crate::node::First;
+use crate::node::{First, Node};
 use crate::random::Random;
-use crate::world::World;
+use crate::world::{Whose, World};
 
 /// So long are deletions scheduled ahead; none comes due.
 const WAIT: Duration = Duration::from_secs(3600);
@@ -21,9 +21,10 @@ const WAIT: Duration = Duration::from_secs(3600);
 type Asked<'a> = Pin<Box<dyn Future<Output = Result<Signature, KmsError>> + Send + 'a>>;
 
 /// Keeps the `kept`th key until it is over.
-pub(crate) async fn keep(world: Arc<World>, kept: usize, number: u64) {
-    let api = world.store.api::<First>().await;
-    let mut keeper = Keeper { world: &world, api, id: id(&format!("kept/{kept}")), unknown: false };
+pub(crate) async fn keep(world: Arc<World>, whose: Whose, kept: usize, number: u64) {
+    let node = whose(&world);
+    let (api, id) = (node.api::<First>().await, id(&format!("kept/{kept}")));
+    let mut keeper = Keeper { world: &world, node, api, id, unknown: false };
     let mut random = Random::new(world.seed, number);
     while !world.is_over() {
         {
@@ -44,6 +45,7 @@ pub(crate) async fn keep(world: Arc<World>, kept: usize, number: u64) {
 
 struct Keeper<'a> {
     world: &'a World,
+    node: &'a Node,
     api: KmsApi,
     id: KeyId,
     /// Whether the last round was broken off, and what became of its change isn't known.
@@ -53,12 +55,12 @@ struct Keeper<'a> {
 impl Keeper<'_> {
     /// Brings the key into use, takes it out while signatures are under way, and looks.
     async fn round(&self, random: &mut Random) -> Result<(), KmsError> {
-        let (world, tally) = (self.world, &self.world.store.tally);
+        let (world, tally) = (self.world, &self.node.tally);
         let key = self.bring_into_use().await?;
         let messages: Vec<_> = (0..1 + random.below(8)).map(|_| random.message()).collect();
         let mut under_way: Vec<(&Vec<u8>, Asked<'_>)> = Vec::new();
         for message in &messages {
-            let request = tally.ask(self.api.sign(&self.id, &**message).into_future());
+            let request = tally.ask_local(self.api.sign(&self.id, &**message).into_future());
             let mut request: Asked<'_> = Box::pin(request);
             match look(&mut request).await {
                 Some(answer) => self.given_before(&key, message, answer),
@@ -91,7 +93,7 @@ impl Keeper<'_> {
         let info = closing?;
         world.seen.disabled.fetch_add(1, Ordering::Relaxed);
         for _ in 0..2 {
-            let late = tally.ask(self.api.sign(&self.id, "late").into_future()).await;
+            let late = tally.ask_local(self.api.sign(&self.id, "late").into_future()).await;
             match (late, info.state) {
                 (Ok(_), state) => world.wrong(format!("{} signed while {state}", self.id)),
                 (Err(KmsError::Disabled { .. }), KeyState::Disabled)
@@ -103,7 +105,7 @@ impl Keeper<'_> {
     }
 
     async fn bring_into_use(&self) -> Result<PublicKey, KmsError> {
-        let tally = &self.world.store.tally;
+        let tally = &self.node.tally;
         let mut info = tally.ask(self.api.key_info(&self.id)).await?;
         if let KeyState::PendingDeletion { .. } = info.state {
             info = tally.ask(self.api.cancel_delete(&self.id)).await?;
@@ -116,7 +118,7 @@ impl Keeper<'_> {
 
     fn given_before(&self, key: &PublicKey, message: &[u8], answer: Result<Signature, KmsError>) {
         match answer {
-            Ok(signature) => self.world.verify(&self.world.store, key, message, &signature),
+            Ok(signature) => self.world.verify(self.node, key, message, &signature),
             Err(KmsError::Disabled { .. } | KmsError::PendingDeletion { .. }) => {}
             Err(error) => self.world.tolerate("signing with a kept key", &error),
         }

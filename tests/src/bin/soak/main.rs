@@ -36,7 +36,7 @@ use futures::future::join_all;
 use tokio::task::JoinSet;
 
 use crate::resources::Used;
-use crate::world::{KEPT, World};
+use crate::world::{KEPT, Whose, World};
 
 /// Puts key management services under load and checks everything that they answer.
 #[derive(Parser)]
@@ -48,7 +48,7 @@ struct Arguments {
     /// scheduler all the same.
     #[arg(long)]
     seed: Option<u64>,
-    /// How many sign with the keys of this process all the time.
+    /// How many sign with the keys of this process all the time, at each of two nodes.
     #[arg(long, default_value_t = 6)]
     callers: u64,
 }
@@ -113,8 +113,8 @@ async fn soak(arguments: Arguments) -> ExitCode {
     }
     director::audit(&world, None).await;
     let good = report::verdict(&world, &samples);
-    if let Ok(World { mixed, store, .. }) = Arc::try_unwrap(world) {
-        for node in [mixed, store] {
+    if let Ok(World { mixed, store, steady, .. }) = Arc::try_unwrap(world) {
+        for node in [mixed, store, steady] {
             if let Err(error) = node.end().await {
                 println!("{error}");
                 return ExitCode::FAILURE;
@@ -128,20 +128,26 @@ async fn soak(arguments: Arguments) -> ExitCode {
 fn begin(load: &mut JoinSet<()>, world: &Arc<World>, callers: u64, time: Duration) {
     let mut numbers = 1..;
     let mut number = || numbers.next().unwrap();
-    for _ in 0..callers {
-        load.spawn(callers::local(Arc::clone(world), number()));
+    let mixed: [Whose; 2] = [|world| &world.mixed, |world| &world.steady];
+    for whose in mixed {
+        for _ in 0..callers {
+            load.spawn(callers::local(Arc::clone(world), whose, number()));
+        }
+        for _ in 0..3 {
+            load.spawn(callers::far(Arc::clone(world), whose, number()));
+            load.spawn(troublemakers::vanish(Arc::clone(world), whose, number()));
+        }
+        load.spawn(troublemakers::flood(Arc::clone(world), whose, number()));
     }
-    for _ in 0..3 {
-        load.spawn(callers::far(Arc::clone(world), number()));
-        load.spawn(troublemakers::vanish(Arc::clone(world), number()));
-    }
-    for kept in 0..KEPT {
-        load.spawn(keepers::keep(Arc::clone(world), kept, number()));
+    let with_kept: [Whose; 2] = [|world| &world.store, |world| &world.steady];
+    for whose in with_kept {
+        for kept in 0..KEPT {
+            load.spawn(keepers::keep(Arc::clone(world), whose, kept, number()));
+        }
     }
     for which in 0..2 {
         load.spawn(registrar::register(Arc::clone(world), which, number()));
     }
-    load.spawn(troublemakers::flood(Arc::clone(world), number()));
     load.spawn(director::moods(Arc::clone(world), number()));
     let part = (time / 6).clamp(Duration::from_secs(1), Duration::from_secs(15));
     load.spawn(director::direct(Arc::clone(world), part, number()));

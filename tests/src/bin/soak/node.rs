@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kms_backend::{
@@ -10,6 +9,7 @@ use kms_backend::{
 };
 use kms_backend_keystore::KeystoreSettings;
 use kms_backend_preload::PreloadSettings;
+use kms_keys::{KeyId, PublicKey};
 use kms_service::{KmsApi, KmsSection, KmsService, ShippedOperators};
 use overwatch::overwatch::{Overwatch, OverwatchRunner};
 use overwatch::services::state::{NoOperator, NoState};
@@ -21,8 +21,12 @@ use serde_json::Value;
 use crate::remote::Remote;
 use crate::tally::Tally;
 
-/// What a request may take.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
+/// What a request may take, by the service's own limit.
+pub(crate) const DEADLINE: &str = "2s";
+
+/// How long a client waits: far longer than the service may take, and than a stop and a start. A request
+/// that it gives up was not answered.
+pub(crate) const CLIENT_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long a stop or a start may take before it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -112,17 +116,23 @@ pub(crate) struct Node {
     overwatch: Overwatch<RuntimeServiceId>,
     pub(crate) name: &'static str,
     pub(crate) tally: Tally,
-    restarts: AtomicU64,
+    /// Its backend elsewhere.
+    pub(crate) remote: Remote,
+    /// Its lasting keys that sign in this process.
+    pub(crate) local: Vec<(KeyId, PublicKey)>,
+    /// Those that sign elsewhere.
+    pub(crate) far: Vec<(KeyId, PublicKey)>,
 }
 
 impl Node {
-    /// A node with this section `kms`, started.
+    /// A node with this section `kms`, started, with these lasting keys among its own.
     pub(crate) async fn start(
         name: &'static str,
         section: Value,
-        remote: &Remote,
+        lasting: impl IntoIterator<Item = KeyId>,
         folder: &Path,
     ) -> Self {
+        let remote = Remote::default();
         let mut section: KmsSection<Places> = serde_json::from_value(section).unwrap();
         for place in section.backends.values_mut() {
             if let Places::Remote { remote: here } = place {
@@ -133,9 +143,15 @@ impl Node {
         let settings = ServicesServiceSettings { kms, first: (), second: () };
         let runtime = tokio::runtime::Handle::current();
         let overwatch = OverwatchRunner::<Services>::run(settings, Some(runtime)).unwrap();
-        let node =
-            Self { overwatch, name, tally: Tally::default(), restarts: AtomicU64::default() };
+        let tally = Tally::default();
+        let mut node = Self { overwatch, name, tally, remote, local: Vec::new(), far: Vec::new() };
         node.start_kms().await.unwrap();
+        let api = node.api::<First>().await;
+        for id in lasting {
+            let key = api.public_key(&id).await.unwrap();
+            let far = id.as_str().starts_with("remote");
+            if far { &mut node.far } else { &mut node.local }.push((id, key));
+        }
         node
     }
 
@@ -145,17 +161,12 @@ impl Node {
         RuntimeServiceId: AsServiceId<C>,
     {
         let api = KmsApi::connect::<Kms, C>(self.overwatch.handle()).await;
-        api.unwrap().with_deadline(DEADLINE)
-    }
-
-    /// How often it was started again.
-    pub(crate) fn restarts(&self) -> u64 {
-        self.restarts.load(Ordering::SeqCst)
+        api.unwrap().with_deadline(CLIENT_DEADLINE)
     }
 
     /// Stops the service, does `meanwhile`, and starts it again.
     pub(crate) async fn restart(&self, meanwhile: impl FnOnce()) -> Result<(), String> {
-        self.restarts.fetch_add(1, Ordering::SeqCst);
+        let _restarting = self.tally.restarting();
         let begun = Instant::now();
         self.stop_kms().await?;
         let stopped = Instant::now();

@@ -44,7 +44,7 @@ pub(crate) async fn register(world: Arc<World>, which: usize, number: u64) {
                     world.wrong(format!("{name} is another key than before"));
                 }
                 let message = random.message();
-                match tally.ask(api.sign(&id(&name), &*message).into_future()).await {
+                match tally.ask_local(api.sign(&id(&name), &*message).into_future()).await {
                     Ok(signature) => world.verify(&world.store, &key, &message, &signature),
                     // The service was started again since.
                     Err(KmsError::NotFound { .. }) => {}

@@ -12,7 +12,8 @@ const ALL_SEEN: Duration = Duration::from_secs(60);
 
 /// One line on how it stands.
 pub(crate) fn line(world: &World, used: Used) {
-    let count = world.mixed.tally.count().plus(&world.store.tally.count());
+    let counts = world.nodes().map(|node| node.tally.count());
+    let count = counts.iter().fold(Count::default(), |sum, count| sum.plus(count));
     let refused: Vec<String> = KINDS
         .iter()
         .zip(count.kinds)
@@ -27,7 +28,7 @@ pub(crate) fn line(world: &World, used: Used) {
         count.signatures,
         refused.join(", "),
         count.vanished,
-        world.mixed.restarts() + world.store.restarts(),
+        world.nodes().map(|node| node.tally.restarts()).iter().sum::<u64>(),
         used.rss_kib / 1024,
         used.files,
         used.threads
@@ -36,29 +37,32 @@ pub(crate) fn line(world: &World, used: Used) {
 
 /// The table and the verdict; whether it is a good one.
 pub(crate) fn verdict(world: &World, samples: &[Used]) -> bool {
-    let (mixed, store) = (world.mixed.tally.count(), world.store.tally.count());
-    println!("\n{:<22}{:>12}{:>12}", "", world.mixed.name, world.store.name);
+    let counts = world.nodes().map(|node| node.tally.count());
+    let [mixed, store, steady] = world.nodes().map(|node| node.name);
+    println!("\n{:<22}{mixed:>12}{store:>12}{steady:>12}", "");
     let row = |what: &str, of: &dyn Fn(&Count) -> u64| {
-        println!("{what:<22}{:>12}{:>12}", of(&mixed), of(&store));
+        let [mixed, store, steady] = counts.map(|count| of(&count));
+        println!("{what:<22}{mixed:>12}{store:>12}{steady:>12}");
     };
     row("sent", &|count| count.sent);
     for (kind, name) in KINDS.iter().enumerate() {
         row(name, &|count| count.kinds[kind]);
     }
     row("vanished", &|count| count.vanished);
-    row("without an answer", &|count| count.hung);
+    row("without an answer", &|count| count.lost);
     row("verified signatures", &|count| count.signatures);
-    println!("{:<22}{:>12}{:>12}", "restarts", world.mixed.restarts(), world.store.restarts());
+    let [mixed, store, steady] = world.nodes().map(|node| node.tally.restarts());
+    println!("{:<22}{mixed:>12}{store:>12}{steady:>12}", "restarts");
 
     let mut reasons = Vec::new();
-    for (name, count) in [(world.mixed.name, mixed), (world.store.name, store)] {
-        if count.hung > 0 || count.under_way() != 0 {
-            let lost = i128::from(count.hung) + count.under_way();
-            reasons.push(format!("{name}: {lost} requests have no answer"));
+    for (node, count) in world.nodes().iter().zip(&counts) {
+        if count.lost > 0 || count.under_way() != 0 {
+            let lost = i128::from(count.lost) + count.under_way();
+            reasons.push(format!("{}: {lost} requests have no answer", node.name));
         }
     }
     let took = samples.last().map_or(Duration::ZERO, |used| used.at);
-    reasons.extend(unseen(world, &mixed).into_iter().filter(|_| took >= ALL_SEEN));
+    reasons.extend(unseen(world, &counts).into_iter().filter(|_| took >= ALL_SEEN));
     match flat(samples) {
         Some(all) => {
             println!("\n{:<22}{:>12}{:>12}{:>12}", "median", "first", "last", "allowed");
@@ -86,7 +90,7 @@ pub(crate) fn verdict(world: &World, samples: &[Used]) -> bool {
 }
 
 /// What was to happen, prints how often it did, and gives what never did.
-fn unseen(world: &World, mixed: &Count) -> Vec<String> {
+fn unseen(world: &World, counts: &[Count]) -> Vec<String> {
     let seen = &world.seen;
     let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     println!();
@@ -95,9 +99,9 @@ fn unseen(world: &World, mixed: &Count) -> Vec<String> {
         ("audits", number(&seen.audits)),
         ("refused by a breaker", number(&seen.breaker_open)),
         ("signed elsewhere after", number(&seen.breaker_closed)),
-        ("panics elsewhere", world.remote.panics()),
+        ("panics elsewhere", world.nodes().map(|node| node.remote.panics()).iter().sum()),
         ("served in floods", number(&seen.served_in_floods)),
-        ("refused in floods", mixed.kind("overloaded")),
+        ("refused in floods", counts.iter().map(|count| count.kind("overloaded")).sum()),
         ("taken out of use", number(&seen.disabled)),
         ("registered", number(&seen.registered)),
     ] {

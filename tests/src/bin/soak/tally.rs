@@ -1,14 +1,11 @@
 //! What was asked of a node, and what became of it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::Instant;
 
 use kms_service::KmsError;
 
-use crate::node::DEADLINE;
-
-/// How much later than its deadline an answer may be on a machine with too much to do.
-const SLACK: Duration = Duration::from_secs(8);
+use crate::node::CLIENT_DEADLINE;
 
 /// The kinds of answers.
 pub(crate) const KINDS: [&str; 12] = [
@@ -32,8 +29,11 @@ pub(crate) struct Tally {
     sent: AtomicU64,
     kinds: [AtomicU64; KINDS.len()],
     vanished: AtomicU64,
-    hung: AtomicU64,
+    lost: AtomicU64,
     signatures: AtomicU64,
+    /// Restarts that have begun, and that have ended.
+    restarts: AtomicU64,
+    restarted: AtomicU64,
 }
 
 /// What a tally says at one time.
@@ -44,8 +44,8 @@ pub(crate) struct Count {
     pub(crate) kinds: [u64; KINDS.len()],
     /// Requests whose caller went away.
     pub(crate) vanished: u64,
-    /// Requests without an answer.
-    pub(crate) hung: u64,
+    /// Requests without an answer: their client gave them up, or was told that it won't come.
+    pub(crate) lost: u64,
     /// Signatures that verified.
     pub(crate) signatures: u64,
 }
@@ -56,20 +56,53 @@ impl Tally {
         &self,
         request: impl Future<Output = Result<T, KmsError>>,
     ) -> Result<T, KmsError> {
+        self.until_answered(request, |_| false).await
+    }
+
+    /// The same for what is signed in this process: that its answer is lost is no answer, unless the service
+    /// was stopped meanwhile.
+    pub(crate) async fn ask_local<T>(
+        &self,
+        request: impl Future<Output = Result<T, KmsError>>,
+    ) -> Result<T, KmsError> {
+        let restarts = self.restarts();
+        let restarted = self.restarted.load(Ordering::SeqCst);
+        let undisturbed = || restarts == restarted && restarts == self.restarts();
+        let lost = |answer: &Result<T, KmsError>| {
+            matches!(answer, Err(KmsError::AnswerLost)) && undisturbed()
+        };
+        self.until_answered(request, lost).await
+    }
+
+    async fn until_answered<T>(
+        &self,
+        request: impl Future<Output = Result<T, KmsError>>,
+        lost: impl FnOnce(&Result<T, KmsError>) -> bool,
+    ) -> Result<T, KmsError> {
         add(&self.sent, 1);
+        let begun = Instant::now();
         let mut under_way = UnderWay { tally: self, ended: false };
-        let answer = tokio::time::timeout(DEADLINE + SLACK, request).await;
+        // The client's own timer comes first.
+        let answer = tokio::time::timeout(CLIENT_DEADLINE * 2, request).await;
         under_way.ended = true;
-        match answer {
-            Ok(answer) => {
-                add(&self.kinds[kind(&answer)], 1);
-                answer
-            }
-            Err(_) => {
-                add(&self.hung, 1);
-                Err(KmsError::AnswerLost)
-            }
-        }
+        let answer = answer.unwrap_or(Err(KmsError::DeadlineExceeded));
+        let given_up = matches!(answer, Err(KmsError::DeadlineExceeded | KmsError::AnswerLost))
+            && begun.elapsed() >= CLIENT_DEADLINE;
+        let counter =
+            if given_up || lost(&answer) { &self.lost } else { &self.kinds[kind(&answer)] };
+        add(counter, 1);
+        answer
+    }
+
+    /// How often the service was started again, or is about to be.
+    pub(crate) fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::SeqCst)
+    }
+
+    /// The service is started again, until what this gives is dropped.
+    pub(crate) fn restarting(&self) -> impl Drop + use<'_> {
+        add(&self.restarts, 1);
+        Restarting(self)
     }
 
     /// So many signatures verified.
@@ -83,7 +116,7 @@ impl Tally {
             sent: get(&self.sent),
             kinds: std::array::from_fn(|kind| get(&self.kinds[kind])),
             vanished: get(&self.vanished),
-            hung: get(&self.hung),
+            lost: get(&self.lost),
             signatures: get(&self.signatures),
         }
     }
@@ -93,6 +126,14 @@ impl Tally {
 struct UnderWay<'a> {
     tally: &'a Tally,
     ended: bool,
+}
+
+struct Restarting<'a>(&'a Tally);
+
+impl Drop for Restarting<'_> {
+    fn drop(&mut self) {
+        add(&self.0.restarted, 1);
+    }
 }
 
 impl Drop for UnderWay<'_> {
@@ -106,7 +147,7 @@ impl Drop for UnderWay<'_> {
 impl Count {
     /// Requests that nobody has seen the end of.
     pub(crate) fn under_way(&self) -> i128 {
-        let ended = self.kinds.iter().sum::<u64>() + self.vanished + self.hung;
+        let ended = self.kinds.iter().sum::<u64>() + self.vanished + self.lost;
         i128::from(self.sent) - i128::from(ended)
     }
 
@@ -127,7 +168,7 @@ impl Count {
             sent: combine(self.sent, other.sent),
             kinds: std::array::from_fn(|kind| combine(self.kinds[kind], other.kinds[kind])),
             vanished: combine(self.vanished, other.vanished),
-            hung: combine(self.hung, other.hung),
+            lost: combine(self.lost, other.lost),
             signatures: combine(self.signatures, other.signatures),
         }
     }

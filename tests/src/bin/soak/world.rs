@@ -1,8 +1,7 @@
 //! What everybody in the soak shares.
 
-use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,19 +12,21 @@ use kms_backend_keystore::{NewKey, Store, StoreError, UnlockSecret};
 use kms_keys::{KeyId, KeyType, PublicKey, Signature};
 use kms_secrets::SecretBytes;
 use kms_service::KmsError;
-use kms_tests::id;
+use kms_tests::{id, write_secret};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::RwLock;
 
-use crate::node::{First, Node};
-use crate::remote::Remote;
+use crate::node::{DEADLINE, Node};
 
 /// How many reasons why the soak failed are told.
 const TOLD: usize = 20;
 
 /// How many keys are taken in and out of use.
 pub(crate) const KEPT: usize = 6;
+
+/// Which of the nodes somebody asks.
+pub(crate) type Whose = fn(&World) -> &Node;
 
 pub(crate) struct World {
     folder: TempDir,
@@ -34,11 +35,9 @@ pub(crate) struct World {
     pub(crate) mixed: Node,
     /// A store, and keys that come and go.
     pub(crate) store: Node,
-    pub(crate) remote: Remote,
-    /// The keys of the node `mixed` that sign in this process.
-    pub(crate) local: Vec<(KeyId, PublicKey)>,
-    /// Those that sign elsewhere.
-    pub(crate) far: Vec<(KeyId, PublicKey)>,
+    /// The same keys as the first has, and some that are taken in and out of use, in a node that is never
+    /// started again: what a service piles up shows.
+    pub(crate) steady: Node,
     /// What everybody who asks for something holds; who wants quiet takes it alone.
     pub(crate) floor: RwLock<()>,
     /// How often the store was begun anew.
@@ -69,28 +68,21 @@ impl World {
         let folder = TempDir::new().unwrap();
         let path = folder.path();
         secret_file(path, "unlock", UNLOCK);
-        new_store(path);
+        new_store(&path.join(CHANGING));
+        new_store(&path.join(STEADY));
         for (byte, name) in (11..).zip(LOCAL) {
             secret_file(path, name, &format!("{byte:02x}").repeat(32));
         }
-        let remote = Remote::default();
-        let mixed = Node::start("mixed", mixed_section(), &remote, path).await;
-        let store = Node::start("store", store_section(), &remote, path).await;
-        let api = mixed.api::<First>().await;
-        let mut keys = BTreeMap::new();
-        for (name, _) in mixed_keys() {
-            keys.insert(name.clone(), api.public_key(&id(&name)).await.unwrap());
-        }
-        let keys = keys.into_iter().map(|(name, key)| (id(&name), key));
-        let (far, local) = keys.partition(|(id, _)| id.as_str().starts_with("remote"));
+        let lasting = || BTreeSet::from_iter(mixed_keys().into_iter().map(|(name, _)| id(&name)));
+        let mixed = Node::start("mixed", mixed_section(), lasting(), path).await;
+        let store = Node::start("store", store_section(), [], path).await;
+        let steady = Node::start("steady", steady_section(), lasting(), path).await;
         Self {
             folder,
             seed,
             mixed,
             store,
-            remote,
-            local,
-            far,
+            steady,
             floor: RwLock::default(),
             eras: AtomicU64::default(),
             seen: Seen::default(),
@@ -102,8 +94,12 @@ impl World {
     /// Begins the store anew. Its node must have stopped.
     pub(crate) fn forget_store(&self) {
         fs::remove_file(self.folder.path().join(CHANGING)).unwrap();
-        new_store(self.folder.path());
+        new_store(&self.folder.path().join(CHANGING));
         self.eras.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn nodes(&self) -> [&Node; 3] {
+        [&self.mixed, &self.store, &self.steady]
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -158,17 +154,19 @@ impl World {
 
 /// The file of the store that is begun anew, and what opens it.
 const CHANGING: &str = "changing-store";
+/// That of the node that is never started again.
+const STEADY: &str = "steady-store";
 const UNLOCK: &str = "nobody else opens the stores of the soak by this";
 
 const LOCAL: [&str; 5] =
     ["file-ed25519", "file-secp256k1", "file-bls-0", "file-bls-1", "file-bls-2"];
 
 /// A store with the keys that are taken in and out of use: their deletion may be scheduled.
-fn new_store(folder: &Path) {
+fn new_store(path: &Path) {
     let unlock = UnlockSecret::KeyFile(SecretBytes::from_slice(UNLOCK.as_bytes()));
     let mut tries = 0;
     let store = loop {
-        match Store::create(&folder.join(CHANGING), &unlock) {
+        match Store::create(path, &unlock) {
             // Work that was given up, on a slow disk.
             Err(StoreError::InUse { .. }) if tries < 100 => {
                 tries += 1;
@@ -189,12 +187,10 @@ fn kept() -> impl Iterator<Item = (KeyId, KeyType)> {
 }
 
 fn secret_file(folder: &Path, name: &str, text: &str) {
-    let path = folder.join(name);
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    write_secret(&folder.join(name), text);
 }
 
-/// Each key of the node `mixed`, and its section.
+/// Each lasting key, and its section.
 fn mixed_keys() -> Vec<(String, Value)> {
     let mut keys: Vec<(String, Value)> = Vec::new();
     for (name, key_type) in LOCAL.into_iter().zip([
@@ -228,18 +224,32 @@ fn mixed_section() -> Value {
             "remote": { "type": "remote" }
         },
         "keys": keys,
-        "limits": { "deadline": "2s", "queue": 128 }
+        "limits": { "deadline": DEADLINE, "queue": 128 }
     })
 }
 
+fn steady_section() -> Value {
+    let mut section = mixed_section();
+    section["backends"]["store"] = store_backend("steady-lasting-store");
+    section["backends"]["kept"] = store_backend(STEADY);
+    for mut key in kept_keys() {
+        key["backend"] = json!("kept");
+        section["keys"].as_array_mut().unwrap().push(key);
+    }
+    section
+}
+
 fn store_section() -> Value {
-    let section = |(id, key_type): (KeyId, KeyType)| json!({ "id": id.as_str(), "type": key_type.as_str(), "if_missing": "fail" });
-    let keys: Vec<Value> = kept().map(section).collect();
     json!({
         "backends": { "store": store_backend(CHANGING) },
-        "keys": keys,
-        "limits": { "deadline": "2s" }
+        "keys": kept_keys(),
+        "limits": { "deadline": DEADLINE }
     })
+}
+
+fn kept_keys() -> Vec<Value> {
+    let section = |(id, key_type): (KeyId, KeyType)| json!({ "id": id.as_str(), "type": key_type.as_str(), "if_missing": "fail" });
+    kept().map(section).collect()
 }
 
 fn store_backend(path: &str) -> Value {

@@ -1,14 +1,22 @@
 //! From the place of a secret to a key.
 
-use kms_backend::{BackendError, Failure};
 use kms_keys::{KeyError, KeyType, SecretKey};
 use kms_secrets::{DecodedSecret, SecretSource, SourceError};
+
+use crate::{BackendError, Failure};
 
 /// The PEM label of a plain PKCS#8 key (RFC 7468, section 10).
 const PKCS8: &str = "PRIVATE KEY";
 
-/// Reads the secret that `source` points at and makes a key of it. Blocks on file I/O.
-pub(crate) fn load(source: &SecretSource, key_type: KeyType) -> Result<SecretKey, BackendError> {
+/// Reads the secret that `source` points at – 32 bytes, or a plain PKCS#8 document – and makes a key of it.
+/// Blocks on file I/O. Call it on a stack that is wiped ([`on_wiped_stack`](kms_secrets::on_wiped_stack)).
+///
+/// # Errors
+/// [`BackendError`], which names the source: [`NotFound`](BackendError::NotFound),
+/// [`Denied`](BackendError::Denied), [`Unavailable`](BackendError::Unavailable) or
+/// [`Misconfigured`](BackendError::Misconfigured) when it can't be read, [`Corrupt`](BackendError::Corrupt) or
+/// [`WrongSecret`](BackendError::WrongSecret) for what is no key of this type.
+pub fn read_key(source: &SecretSource, key_type: KeyType) -> Result<SecretKey, BackendError> {
     let key = match source.read().map_err(|cause| unreadable(key_type, cause))? {
         DecodedSecret::Bytes(bytes) => SecretKey::from_bytes(key_type, bytes.expose()),
         DecodedSecret::Pem { label, der } if label == PKCS8 => {
