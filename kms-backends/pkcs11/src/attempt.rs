@@ -15,14 +15,8 @@ use crate::make::NewKey;
 use crate::object;
 use crate::rivals::{Rivals, clear, named};
 
-/// How often a token may be wrong about what it is to make.
-const PASSES: usize = 3;
-
-/// How often the oldest of several candidates looks whether the others have given way.
-const LOOKS: usize = 6;
-
 /// After how long everybody sees what was made: some tokens show a new object to others a moment late.
-const SETTLED: Duration = Duration::from_millis(150);
+pub(crate) const SETTLED: Duration = Duration::from_millis(150);
 
 /// A try.
 pub(crate) struct Attempt<'a> {
@@ -47,6 +41,8 @@ pub(crate) enum Begun {
     Created {
         slowly: bool,
     },
+    /// The token was wrong about it, which may pass.
+    NotYet,
     Ended(Made),
 }
 
@@ -77,19 +73,20 @@ pub(crate) type Outcome<T> = Result<Result<T, BackendError>, Error>;
 
 impl Attempt<'_> {
     /// Makes a candidate, unless somebody else has, and looks whether it is as it should be. `all` says whether
-    /// what the module shows is all that is there.
-    pub(crate) fn begin(&self, session: &Session, all: bool) -> Outcome<Begun> {
-        let begun = self.try_begin(session, all);
+    /// what the module shows is all that is there, `is_last` whether the token may not be wrong about it once more.
+    pub(crate) fn begin(&self, session: &Session, all: bool, is_last: bool) -> Outcome<Begun> {
+        let begun = self.try_begin(session, all, is_last);
         self.unless_it_may_pass(begun, Begun::Ended(Made::NotYet))
     }
 
-    /// Makes a key of the candidate, if there are no others.
-    pub(crate) fn finish(&self, session: &Session, all: bool) -> Outcome<Made> {
+    /// Makes a key of the candidate, if there are no others. Gives way to a key that was made and to an older
+    /// candidate; nothing, if there is a younger one that has not given way yet.
+    pub(crate) fn finish(&self, session: &Session, all: bool) -> Outcome<Option<Made>> {
         let finished = self.try_finish(session, all);
-        self.unless_it_may_pass(finished, Made::NotYet)
+        self.unless_it_may_pass(finished, Some(Made::NotYet))
     }
 
-    fn try_begin(&self, session: &Session, all: bool) -> Outcome<Begun> {
+    fn try_begin(&self, session: &Session, all: bool, is_last: bool) -> Outcome<Begun> {
         let begun = Instant::now();
         let rivals = self.rivals(session, all)?;
         // What a session left behind that was lost half-way.
@@ -100,12 +97,19 @@ impl Attempt<'_> {
             Rivals::Hidden => return Ok(Ok(Begun::Ended(Made::Hidden))),
             Rivals::Making { .. } => return Ok(Ok(Begun::Ended(Made::NotYet))),
         }
-        let created = self.create(session)?;
-        let slowly = begun.elapsed() >= SETTLED / 2;
-        Ok(created.map(|()| Begun::Created { slowly }))
+        match self.key.create(session, self.name.cka_id(), is_last) {
+            Err(error) if !is_last && may_pass(&error) => {
+                clear(session, self.key, self.name)?;
+                Ok(Ok(Begun::NotYet))
+            }
+            created => {
+                let slowly = begun.elapsed() >= SETTLED / 2;
+                Ok(created?.map(|()| Begun::Created { slowly }))
+            }
+        }
     }
 
-    fn try_finish(&self, session: &Session, all: bool) -> Outcome<Made> {
+    fn try_finish(&self, session: &Session, all: bool) -> Outcome<Option<Made>> {
         let found = |objects| session.find_objects(&named(objects, self.name));
         let keys = found(self.key.keys())?;
         let public = self.key.public_keys().map(found).transpose()?;
@@ -114,9 +118,17 @@ impl Attempt<'_> {
             ([key], Some([public])) => Objects { key: *key, public: Some(*public) },
             // Somebody took it for abandoned. Or a session that was lost has made a key of it, and the public
             // part has still this name.
-            _ => return Ok(Ok(Made::NotYet)),
+            _ => return Ok(Ok(Some(Made::NotYet))),
         };
-        self.settle(session, objects, all)
+        let made = match self.rivals(session, all)? {
+            Rivals::None => return Ok(self.publish(session, objects)?.map(Some)),
+            Rivals::Made => Made::BySomebody,
+            Rivals::Hidden => Made::Hidden,
+            // The oldest stays.
+            Rivals::Making { oldest } if oldest < *self.name => Made::NotYet,
+            Rivals::Making { .. } => return Ok(Ok(None)),
+        };
+        Ok(Ok(Some(made)))
     }
 
     /// `not_yet` for an error that may pass, but on the last try.
@@ -139,37 +151,6 @@ impl Attempt<'_> {
 
     fn rivals(&self, session: &Session, all: bool) -> Result<Rivals, Error> {
         Rivals::of(self.name, session, self.key, self.leftovers, all)
-    }
-
-    fn create(&self, session: &Session) -> Outcome<()> {
-        let mut passed = 0;
-        loop {
-            match self.key.create(session, self.name.cka_id(), passed == PASSES) {
-                Err(error) if passed < PASSES && may_pass(&error) => {
-                    passed += 1;
-                    clear(session, self.key, self.name)?;
-                    std::thread::sleep(SETTLED);
-                }
-                created => return created,
-            }
-        }
-    }
-
-    /// Looks until nobody else makes such a key, and makes one of the candidate then. Gives way to a key that was
-    /// made and to an older candidate; a younger one is waited for, no longer than [`LOOKS`] times.
-    fn settle(&self, session: &Session, objects: Objects, all: bool) -> Outcome<Made> {
-        for _ in 0..LOOKS {
-            std::thread::sleep(SETTLED);
-            match self.rivals(session, all)? {
-                Rivals::None => return self.publish(session, objects),
-                Rivals::Made => return Ok(Ok(Made::BySomebody)),
-                Rivals::Hidden => return Ok(Ok(Made::Hidden)),
-                // The oldest stays.
-                Rivals::Making { oldest } if oldest < *self.name => return Ok(Ok(Made::NotYet)),
-                Rivals::Making { .. } => {}
-            }
-        }
-        Ok(Ok(Made::NotYet))
     }
 
     /// Gives the objects their real name. With that of the key itself, which changes at once, it is one.

@@ -11,10 +11,14 @@ use kms_backend_remote::NewLogin;
 
 use crate::error::{backend_error, is_session_lost};
 use crate::leftovers::Leftovers;
+use crate::module::Calling;
 use crate::token::Token;
 
 /// Private keys by label and version.
 pub(crate) type Handles = HashMap<(String, u32), ObjectHandle>;
+
+/// How the module is called.
+type Call = fn(&Token) -> Result<Calling<'_>, BackendError>;
 
 /// A session, and the objects that were found through it.
 pub(crate) struct Connection {
@@ -44,9 +48,27 @@ impl Connection {
     pub(crate) fn with<T>(
         &mut self,
         what: &str,
+        work: impl FnMut(&Session, &mut Handles) -> Result<T, Error>,
+    ) -> Result<T, BackendError> {
+        self.once_or_again(what, Token::call, work)
+    }
+
+    /// The same where `work` makes, renames or destroys objects.
+    pub(crate) fn change<T>(
+        &mut self,
+        what: &str,
+        work: impl FnMut(&Session, &mut Handles) -> Result<T, Error>,
+    ) -> Result<T, BackendError> {
+        self.once_or_again(what, Token::change, work)
+    }
+
+    fn once_or_again<T>(
+        &mut self,
+        what: &str,
+        call: Call,
         mut work: impl FnMut(&Session, &mut Handles) -> Result<T, Error>,
     ) -> Result<T, BackendError> {
-        match self.attempt(&mut work) {
+        match self.attempt(call, &mut work) {
             Ok(Err(error)) if is_session_lost(&error) && !self.anew => {
                 let what = format!("{what}: the session was lost ({error})");
                 Err(BackendError::Unavailable(Failure::because(what, NewLogin)))
@@ -54,11 +76,11 @@ impl Connection {
             Ok(done) => done.map_err(|error| backend_error(what, error)),
             // Nothing was asked yet.
             Err(no_session) if !self.token.refresh() => Err(no_session),
-            Err(_) => self.attempt(&mut work)?.map_err(|error| backend_error(what, error)),
+            Err(_) => self.attempt(call, &mut work)?.map_err(|error| backend_error(what, error)),
         }
     }
 
-    /// The same for a step of something that is one operation and can't be begun again: if the session turns out
+    /// The same for a step of a change that is one operation and can't be begun again: if the session turns out
     /// to be lost, once more in another.
     pub(crate) fn step<T>(
         &mut self,
@@ -67,7 +89,7 @@ impl Connection {
     ) -> Result<T, BackendError> {
         let mut second = false;
         loop {
-            match self.attempt(&mut work) {
+            match self.attempt(Token::change, &mut work) {
                 Ok(Err(error)) if is_session_lost(&error) && !second => second = true,
                 Ok(done) => return done.map_err(|error| backend_error(what, error)),
                 Err(no_session) => {
@@ -99,7 +121,7 @@ impl Connection {
     }
 
     /// Has the module read the token anew, as soon as nobody calls it for a moment. Whether that was done is
-    /// told. Blocks until then, at most a tenth of a second.
+    /// told. Blocks until then, at most half a second.
     pub(crate) fn read_anew(&self) -> bool {
         self.token.read_anew()
     }
@@ -112,9 +134,11 @@ impl Connection {
     /// The outer error is that of opening a session.
     fn attempt<T>(
         &mut self,
+        call: Call,
         work: &mut impl FnMut(&Session, &mut Handles) -> Result<T, Error>,
     ) -> Result<Result<T, Error>, BackendError> {
-        let calling = self.token.call()?;
+        let token = Arc::clone(&self.token);
+        let calling = call(&token)?;
         let session = match self.session.take() {
             Some((epoch, session)) if epoch == calling.epoch() => session,
             stale => {

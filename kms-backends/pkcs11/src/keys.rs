@@ -152,7 +152,7 @@ pub(crate) fn destroy(
     id: &KeyId,
     seen: &AtomicBool,
 ) -> Result<(), BackendError> {
-    connection.with(&format!("can't destroy key {id}"), |session, handles| {
+    connection.change(&format!("can't destroy key {id}"), |session, handles| {
         handles.retain(|(label, _), _| label != id.as_str());
         let keys = private_keys(session, [object::label(id)])?;
         seen.fetch_or(!keys.is_empty(), Ordering::AcqRel);

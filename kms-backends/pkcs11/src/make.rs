@@ -7,13 +7,19 @@ use cryptoki::object::Attribute;
 use cryptoki::session::Session;
 use kms_backend::{BackendError, Failure};
 
-use crate::attempt::{Attempt, Begun, Made, Outcome};
+use crate::attempt::{Attempt, Begun, Made, Outcome, SETTLED};
 use crate::candidate::Candidate;
-use crate::connection::Connection;
+use crate::connection::{Connection, Handles};
 use crate::leftovers::{LATEST, WATCHED};
 
 /// How often a key is begun anew when somebody else makes it at the same time.
 const TRIES: usize = 4;
+
+/// How often a token may be wrong about what it is to make.
+const PASSES: usize = 3;
+
+/// How often the oldest of several candidates looks whether the others have given way.
+const LOOKS: usize = 6;
 
 /// What is to be made: one object, and a public one if it is one of a pair.
 pub(crate) trait NewKey {
@@ -106,10 +112,16 @@ fn make_once(
     attempt: &Attempt<'_>,
     all: &mut bool,
 ) -> Result<Made, BackendError> {
-    let begun = connection.step(attempt.what, |session, _| attempt.begin(session, *all))??;
-    let slowly = match begun {
-        Begun::Ended(made) => return Ok(made),
-        Begun::Created { slowly } => slowly,
+    let mut passes = 0;
+    let slowly = loop {
+        let is_last = passes == PASSES;
+        let begin = |session: &Session, _: &mut Handles| attempt.begin(session, *all, is_last);
+        match connection.step(attempt.what, begin)?? {
+            Begun::Ended(made) => return Ok(made),
+            Begun::Created { slowly } => break slowly,
+            Begun::NotYet => passes += 1,
+        }
+        std::thread::sleep(SETTLED);
     };
     // Somebody else's whole making may have passed meanwhile.
     if slowly && connection.may_hide()? {
@@ -118,5 +130,12 @@ fn make_once(
             return Ok(Made::Busy);
         }
     }
-    connection.step(attempt.what, |session, _| attempt.finish(session, *all))?
+    for _ in 0..LOOKS {
+        std::thread::sleep(SETTLED);
+        let finish = |session: &Session, _: &mut Handles| attempt.finish(session, *all);
+        if let Some(made) = connection.step(attempt.what, finish)?? {
+            return Ok(made);
+        }
+    }
+    Ok(Made::NotYet)
 }

@@ -3,7 +3,10 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{
+    Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+    RwLockWriteGuard,
+};
 use std::time::{Duration, Instant};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -11,9 +14,11 @@ use cryptoki::error::{Error, RvError};
 
 use crate::refused::Refused;
 
-/// How long it is waited for that nobody calls a module, and how long new calls wait for whoever waits so. No
-/// longer: a thread that hangs is inside for ever.
-const GIVE_WAY: Duration = Duration::from_millis(100);
+/// How long it is waited for that nobody calls a module. No longer: a thread that hangs is inside for ever.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// How long new calls wait for whoever waits so, or is alone inside.
+const GIVE_WAY: Duration = Duration::from_secs(1);
 
 /// How long it is left alone after it was initialised, when a token isn't there.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -40,7 +45,11 @@ struct State {
 }
 
 /// Keeps the module from being initialised while it is called.
-pub(crate) struct Calling<'a>(RwLockReadGuard<'a, State>);
+pub(crate) struct Calling<'a> {
+    state: RwLockReadGuard<'a, State>,
+    /// Keeps others from calling it, while it is changed.
+    _wish: Option<Wish<'a>>,
+}
 
 /// The module at `path`, whatever links lead there: what is loaded is the same. Not loaded yet, unless
 /// somebody has. Blocks for a moment.
@@ -56,12 +65,18 @@ impl Module {
     /// To be held while the module is called. Loads and initialises it first, if it isn't. Gives way to who
     /// waits to read it anew, for a moment.
     pub(crate) fn call(&self, path: &Path) -> Result<Calling<'_>, Error> {
-        let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.granted.wait_timeout_while(wishes, GIVE_WAY, |wishes| *wishes > 0));
+        let begun = Instant::now();
         loop {
+            let patience = GIVE_WAY.saturating_sub(begun.elapsed());
+            let waiting = self.granted.wait_timeout_while(self.wishes(), patience, |it| *it > 0);
+            drop(waiting);
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             if state.initialised {
-                return Ok(Calling(state));
+                // Somebody may have got in before, who is to be alone.
+                if *self.wishes() == 0 || begun.elapsed() >= GIVE_WAY {
+                    return Ok(Calling { state, _wish: None });
+                }
+                continue;
             }
             drop(state);
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -74,15 +89,40 @@ impl Module {
         }
     }
 
+    /// The same for who makes, renames or destroys objects. A module that caches them is called by nobody else
+    /// meanwhile, if that can be had soon and doesn't last: SoftHSM2 mixes up what one thread changes while another
+    /// looks, and leaves half an object behind. Blocks for half a second at most until then.
+    pub(crate) fn change(&self, path: &Path) -> Result<Calling<'_>, Error> {
+        let calling = self.call(path)?;
+        if !calling.caches_objects()? {
+            return Ok(calling);
+        }
+        drop(calling);
+        let wish = Wish::new(self);
+        let begun = Instant::now();
+        while begun.elapsed() < QUIET {
+            if let Ok(state) = self.state.try_write()
+                && state.initialised
+            {
+                let state = RwLockWriteGuard::downgrade(state);
+                return Ok(Calling { state, _wish: Some(wish) });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // A thread that hangs doesn't come out.
+        drop(wish);
+        self.call(path)
+    }
+
     /// Ends the module and initialises it again, as soon as nobody calls it for a moment: some see only what
     /// was there then. All its sessions end. Whether it was done is told; it isn't while a thread stays inside.
-    /// Blocks until then, at most a tenth of a second.
+    /// Blocks until then, at most half a second.
     pub(crate) fn read_anew(&self) -> Result<bool, Error> {
         let _wish = Wish::new(self);
         let begun = Instant::now();
         loop {
             let done = self.initialise_again(Duration::ZERO)?;
-            if done || begun.elapsed() >= GIVE_WAY {
+            if done || begun.elapsed() >= QUIET {
                 return Ok(done);
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -92,6 +132,10 @@ impl Module {
     /// The same, unless somebody calls it right now or it was initialised a moment ago.
     pub(crate) fn refresh(&self) -> Result<bool, Error> {
         self.initialise_again(SETTLED)
+    }
+
+    fn wishes(&self) -> MutexGuard<'_, usize> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn initialise_again(&self, after: Duration) -> Result<bool, Error> {
@@ -116,14 +160,14 @@ struct Wish<'a>(&'a Module);
 
 impl<'a> Wish<'a> {
     fn new(module: &'a Module) -> Self {
-        *module.wishes.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        *module.wishes() += 1;
         Self(module)
     }
 }
 
 impl Drop for Wish<'_> {
     fn drop(&mut self) {
-        *self.0.wishes.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        *self.0.wishes() -= 1;
         self.0.granted.notify_all();
     }
 }
@@ -151,11 +195,11 @@ impl Calling<'_> {
     }
 
     pub(crate) fn module(&self) -> Result<&Pkcs11, Error> {
-        self.0.loaded.as_ref().ok_or(Error::NotSupported)
+        self.state.loaded.as_ref().ok_or(Error::NotSupported)
     }
 
     pub(crate) fn epoch(&self) -> u64 {
-        self.0.epoch
+        self.state.epoch
     }
 }
 

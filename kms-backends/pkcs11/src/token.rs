@@ -37,10 +37,12 @@ impl Token {
 
     /// To be held while the module is called. Blocks while it is initialised.
     pub(crate) fn call(&self) -> Result<Calling<'_>, BackendError> {
-        let call = self.module.call(&self.path);
-        call.map_err(|error| {
-            backend_error(&format!("module {} can't be loaded", self.path.display()), error)
-        })
+        self.loaded(self.module.call(&self.path))
+    }
+
+    /// The same while objects are made, renamed or destroyed: [`Module::change`].
+    pub(crate) fn change(&self) -> Result<Calling<'_>, BackendError> {
+        self.loaded(self.module.change(&self.path))
     }
 
     /// Opens a session and logs in, if nobody has. Blocks for as long as the module likes.
@@ -65,9 +67,15 @@ impl Token {
     }
 
     /// Has the module read everything anew, as soon as nobody calls it for a moment. Whether that was done is
-    /// told. Blocks until then, at most a tenth of a second.
+    /// told. Blocks until then, at most half a second.
     pub(crate) fn read_anew(&self) -> bool {
         self.done(self.module.read_anew())
+    }
+
+    fn loaded<'a>(&self, calling: Result<Calling<'a>, Error>) -> Result<Calling<'a>, BackendError> {
+        calling.map_err(|error| {
+            backend_error(&format!("module {} can't be loaded", self.path.display()), error)
+        })
     }
 
     fn done(&self, initialised_again: Result<bool, Error>) -> bool {
