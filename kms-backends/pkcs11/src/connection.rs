@@ -121,7 +121,7 @@ impl Connection {
     }
 
     /// Has the module read the token anew, as soon as nobody calls it for a moment. Whether that was done is
-    /// told. Blocks until then, at most half a second.
+    /// told. Blocks until then, at most a quarter of a second.
     pub(crate) fn read_anew(&self) -> bool {
         self.token.read_anew()
     }

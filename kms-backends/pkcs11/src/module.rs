@@ -15,10 +15,10 @@ use cryptoki::error::{Error, RvError};
 use crate::refused::Refused;
 
 /// How long it is waited for that nobody calls a module. No longer: a thread that hangs is inside for ever.
-const QUIET: Duration = Duration::from_millis(500);
+const QUIET: Duration = Duration::from_millis(250);
 
 /// How long new calls wait for whoever waits so, or is alone inside.
-const GIVE_WAY: Duration = Duration::from_secs(1);
+const GIVE_WAY: Duration = Duration::from_millis(500);
 
 /// How long it is left alone after it was initialised, when a token isn't there.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -91,7 +91,7 @@ impl Module {
 
     /// The same for who makes, renames or destroys objects. A module that caches them is called by nobody else
     /// meanwhile, if that can be had soon and doesn't last: SoftHSM2 mixes up what one thread changes while another
-    /// looks, and leaves half an object behind. Blocks for half a second at most until then.
+    /// looks, and leaves half an object behind. Blocks until then, a quarter of a second at most.
     pub(crate) fn change(&self, path: &Path) -> Result<Calling<'_>, Error> {
         let calling = self.call(path)?;
         if !calling.caches_objects()? {
@@ -116,7 +116,7 @@ impl Module {
 
     /// Ends the module and initialises it again, as soon as nobody calls it for a moment: some see only what
     /// was there then. All its sessions end. Whether it was done is told; it isn't while a thread stays inside.
-    /// Blocks until then, at most half a second.
+    /// Blocks until then, at most a quarter of a second.
     pub(crate) fn read_anew(&self) -> Result<bool, Error> {
         let _wish = Wish::new(self);
         let begun = Instant::now();

@@ -21,7 +21,7 @@ use crate::workers::{MAX_HUNG, Workers};
 
 /// What signers need of the backend.
 pub(crate) struct Shared {
-    pub(crate) remote: Remote,
+    pub(crate) remote: Arc<Remote>,
     pub(crate) workers: Workers,
     /// Keys that are found by names of their own.
     pub(crate) named: Arc<BTreeMap<KeyId, KeyObject>>,
@@ -43,7 +43,8 @@ impl Shared {
     }
 
     fn new(settings: &Pkcs11Settings, context: &OpenContext) -> Result<Self, BackendError> {
-        let remote = Remote::open(&context.name, &settings.remote, &context.base_dir)?;
+        let remote =
+            Remote::open(&context.name, &settings.remote, &context.base_dir).map(Arc::new)?;
         let pin = settings.pin.clone().relative_to(&context.base_dir).read();
         let pin = pin.map_err(|cause| {
             BackendError::Misconfigured(Failure::because("the PIN can't be read", cause))
@@ -53,7 +54,7 @@ impl Shared {
             BackendError::Unavailable(Failure::new(what))
         })?;
         let module = context.base_dir.join(&settings.module);
-        let token = Token::new(module, settings.token.clone(), pin);
+        let token = Token::new(module, settings.token.clone(), pin, Arc::clone(&remote));
         // Before the try is given up from outside.
         let patience = settings.remote.timeout * 9 / 10;
         let workers = Workers::new(token, settings.sessions, patience);

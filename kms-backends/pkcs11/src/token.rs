@@ -10,6 +10,7 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use kms_backend::{BackendError, ErrorChain, Failure};
+use kms_backend_remote::{Call, Remote};
 use kms_secrets::Shielded;
 
 use crate::TokenName;
@@ -17,12 +18,17 @@ use crate::error::{backend_error, login_error};
 use crate::leftovers::Leftovers;
 use crate::module::{self, Calling, Module};
 
+/// `C_Login`, as records name it.
+const LOGIN: Call<'_> = Call { operation: "login", key: None, algorithm: None };
+
 /// A token and what it takes to use it.
 pub(crate) struct Token {
     path: PathBuf,
     module: Arc<Module>,
     name: TokenName,
     pin: Arc<Shielded>,
+    /// What records who logs in.
+    remote: Arc<Remote>,
     /// Whether what the module shows of the token may be old: it had no such token when it was asked last, or
     /// one without a PIN.
     old: AtomicBool,
@@ -30,9 +36,9 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    pub(crate) fn new(path: PathBuf, name: TokenName, pin: Shielded) -> Self {
+    pub(crate) fn new(path: PathBuf, name: TokenName, pin: Shielded, remote: Arc<Remote>) -> Self {
         let (module, pin, old) = (module::at(&path), Arc::new(pin), false.into());
-        Self { path, module, name, pin, old, leftovers: Arc::default() }
+        Self { path, module, name, pin, remote, old, leftovers: Arc::default() }
     }
 
     /// To be held while the module is called. Blocks while it is initialised.
@@ -67,7 +73,7 @@ impl Token {
     }
 
     /// Has the module read everything anew, as soon as nobody calls it for a moment. Whether that was done is
-    /// told. Blocks until then, at most half a second.
+    /// told. Blocks until then, at most a quarter of a second.
     pub(crate) fn read_anew(&self) -> bool {
         self.done(self.module.read_anew())
     }
@@ -143,7 +149,7 @@ impl Token {
         let Ok(pin) = pin else {
             return Err(BackendError::WrongSecret(Failure::new("the PIN is not UTF-8")));
         };
-        match session.login(UserType::User, Some(&pin)) {
+        self.remote.once_here(&LOGIN, || match session.login(UserType::User, Some(&pin)) {
             // Whoever opens a session of the same process is logged in by the first.
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
             Err(error) => {
@@ -157,7 +163,7 @@ impl Token {
                 }
                 Err(error)
             }
-        }
+        })
     }
 
     fn shown(&self) -> String {

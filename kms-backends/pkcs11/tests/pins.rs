@@ -17,7 +17,7 @@ use kms_backend::{
 };
 use kms_backend_pkcs11::{Pkcs11Settings, TokenName};
 use kms_keys::{KeyId, KeyType, SigningScheme};
-use kms_peers::{SoftHsm, write_secret};
+use kms_peers::{SoftHsm, outcomes, paired, write_secret};
 use tempfile::TempDir;
 
 #[path = "support/stranger.rs"]
@@ -55,7 +55,8 @@ impl Scene {
             "module": SoftHsm::faulty_module(&folder),
             "token": { "label": token.label() },
             "pin": { "file": "pin" },
-            "remote": { "retry": { "first": "10ms", "limit": 4 }, "health_interval": "20ms" }
+            "remote": { "retry": { "first": "10ms", "limit": 4 }, "health_interval": "20ms",
+                "audit": { "file": "audit.log" } }
         });
         Some(Self { folder, token, settings: serde_json::from_value(json).unwrap() })
     }
@@ -109,6 +110,11 @@ async fn a_wrong_pin_of_any_length_is_tried_once() {
     let refused = scene.open("").await.err().unwrap();
     assert!(!refused.is_retryable(), "{refused:?}");
     assert_eq!(scene.logins(), before);
+
+    let records = paired(&[&scene.path("audit.log")]);
+    let logins = outcomes(&records, "login");
+    assert_eq!(logins.len(), scene.logins(), "each has a record: {logins:?}");
+    assert_eq!(logins.iter().filter(|(_, outcome)| *outcome == "wrong_secret").count(), 10);
     println!("all as it should be");
 }
 

@@ -128,7 +128,7 @@ async fn no_pin_or_key_is_in_any_log_record_or_error() {
     drop(hsm);
 
     let records = std::fs::read_to_string(folder.path().join("audit.log")).unwrap();
-    for operation in ["open", "health", "sign", "generate", "import", "destroy"] {
+    for operation in ["open", "login", "health", "sign", "generate", "import", "destroy"] {
         let pair = format!(r#""operation":"{operation}""#);
         assert!(records.matches(&pair).count() >= 2, "{operation}: {records}");
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::executor::block_on;
 use kms_backend::{BackendError, ErrorChain, Failure, Request, waiting};
 use tokio::sync::watch;
 
@@ -87,6 +88,23 @@ impl Remote {
         F: Future<Output = Result<T, BackendError>>,
     {
         self.logged_in(call, &mut 0, work).await?
+    }
+
+    /// The same on a thread that may block, as it does on `work`, for however long that takes, and on the records:
+    /// for what turns out to be needed in the middle of other work. It isn't given up when this is closed.
+    ///
+    /// # Errors
+    /// As [`Remote::once`].
+    ///
+    /// # Panics
+    /// On a thread that drives futures of the `futures` crate.
+    pub fn once_here<T>(
+        &self,
+        call: &Call<'_>,
+        work: impl FnOnce() -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        let recorded = block_on(self.audit.begin(call, 1))?;
+        block_on(recorded.end(work()))?
     }
 
     /// Tries `work` when fewer than [`RemoteSettings::concurrency`] others are under way, and again while
@@ -442,6 +460,24 @@ mod tests {
             assert!(error.is_retryable() && error.to_string().contains("/dev/full"), "{error}");
         }
         assert_eq!(begun.elapsed(), Duration::ZERO, "it was tried again");
+        let here = std::thread::spawn(move || (remote.once_here(&CALL, || Ok(())), remote));
+        let (refused, _remote) = here.join().unwrap();
+        assert!(refused.unwrap_err().to_string().contains("/dev/full"));
         assert!(!asked.get());
+    }
+
+    #[test]
+    fn what_blocks_its_thread_is_recorded_too() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("audit.log");
+        let audit = Some(crate::AuditSettings { file: path.clone() });
+        let remote = remote(RemoteSettings { audit, ..RemoteSettings::default() });
+        let records = || std::fs::read_to_string(&path).unwrap();
+        let before = remote.once_here(&CALL, || Ok(records())).unwrap();
+        assert_eq!((before.lines().count(), records().lines().count()), (1, 2));
+        let denied =
+            remote.once_here(&CALL, || Err::<(), _>(BackendError::Denied(Failure::new("no"))));
+        assert!(matches!(denied, Err(BackendError::Denied(_))));
+        assert!(records().lines().last().unwrap().contains(r#""outcome":"denied""#));
     }
 }
