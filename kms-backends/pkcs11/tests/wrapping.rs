@@ -20,7 +20,7 @@ use kms_backend_keystore::{ExternalUnlocker, UnlockSecret, UnlockSettings};
 use kms_backend_pkcs11::Pkcs11Unlock;
 use kms_peers::{SoftHsm, write_secret};
 use kms_secrets::SecretArray;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 #[path = "support/alone.rs"]
@@ -36,11 +36,25 @@ const FOLDER: &str = "WRAPPING_FOLDER";
 
 const ROUNDS: u64 = 30;
 
+/// When others may take a key that is being made for abandoned.
+const TOO_LATE: Duration = Duration::from_millis(6500);
+
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whoever seals by the key with this label, which is made if it isn't there.
 async fn unlocker(
+    module: &Path,
+    token: &str,
+    folder: &Path,
+    label: &str,
+) -> Arc<dyn ExternalUnlocker> {
+    let remote = json!({ "retry": { "first": "20ms", "limit": 10 } });
+    unlocker_with(&remote, module, token, folder, label).await
+}
+
+async fn unlocker_with(
+    remote: &Value,
     module: &Path,
     token: &str,
     folder: &Path,
@@ -52,7 +66,7 @@ async fn unlocker(
         "pin": { "file": "pin" },
         "key": label,
         "if_missing": "generate",
-        "remote": { "retry": { "first": "20ms", "limit": 10 } },
+        "remote": remote,
     }))
     .unwrap();
     let secret = unlock.secret(&OpenContext::new("store", folder)).await.unwrap();
@@ -164,6 +178,33 @@ async fn a_key_that_is_made_after_it_was_given_up_is_not_a_second_one() {
     }
     assert_eq!(unlocker.open(&sealed, b"x").await.unwrap().expose(), secret().expose());
     unlocker.seal(&secret(), b"x").await.unwrap();
+    unlocker.close().await;
+    println!("all as it should be");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs SoftHSM2: cargo xtask test sets it up"]
+async fn what_a_token_was_too_slow_to_make_is_no_key_and_does_not_stay() {
+    let name = "what_a_token_was_too_slow_to_make_is_no_key_and_does_not_stay";
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return again(name) };
+    let (token, module) = (SoftHsm::start(), SoftHsm::faulty_module(&folder));
+    write_secret(&folder.join("pin"), SoftHsm::PIN);
+    let once = json!({ "timeout": "60s", "retry": { "limit": 1 } });
+    let unlocker = unlocker_with(&once, &module, token.label(), &folder, "store key").await;
+    fs::write(folder.join("next"), "").unwrap();
+    let (secret, release) = (secret(), async {
+        tokio::time::sleep(TOO_LATE).await;
+        fs::remove_file(folder.join("held")).unwrap();
+    });
+    let (late, ()) = tokio::join!(unlocker.seal(&secret, b"x"), release);
+    let late = late.unwrap_err();
+    assert!(matches!(late, BackendError::Unavailable(_)), "{late:?}");
+    assert!(late.to_string().contains("took the token longer than 6s"), "{late}");
+    assert_eq!(cka_ids(&module, &token, "store key"), []);
+
+    let sealed = unlocker.seal(&secret, b"x").await.unwrap();
+    assert_eq!(unlocker.open(&sealed, b"x").await.unwrap().expose(), secret.expose());
+    assert_eq!(cka_ids(&module, &token, "store key"), made());
     unlocker.close().await;
     println!("all as it should be");
 }
