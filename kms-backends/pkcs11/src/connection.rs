@@ -120,8 +120,7 @@ impl Connection {
         caches.map_err(|error| backend_error("the module doesn't say whose it is", error))
     }
 
-    /// Has the module read the token anew, as soon as nobody calls it for a moment. Whether that was done is
-    /// told. Blocks until then, at most a quarter of a second.
+    /// Has the module read the token anew, once nobody calls it: [`Module::read_anew`](crate::module::Module).
     pub(crate) fn read_anew(&self) -> bool {
         self.token.read_anew()
     }

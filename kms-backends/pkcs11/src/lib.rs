@@ -30,6 +30,7 @@ mod settings;
 mod shared;
 mod signer;
 mod token;
+mod visits;
 mod workers;
 #[cfg(feature = "envelope")]
 mod wrapping;

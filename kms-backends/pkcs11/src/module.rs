@@ -3,22 +3,14 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{
-    Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
-    RwLockWriteGuard,
-};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 
 use crate::refused::Refused;
-
-/// How long it is waited for that nobody calls a module. No longer: a thread that hangs is inside for ever.
-const QUIET: Duration = Duration::from_millis(250);
-
-/// How long new calls wait for whoever waits so, or is alone inside.
-const GIVE_WAY: Duration = Duration::from_millis(500);
+use crate::visits::{Visit, Visits};
 
 /// How long it is left alone after it was initialised, when a token isn't there.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -27,9 +19,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Module {
     state: RwLock<State>,
-    /// How many wait for a moment in which nobody calls it.
-    wishes: Mutex<usize>,
-    granted: Condvar,
+    /// Who calls it.
+    visits: Visits,
     /// What its tokens have refused.
     pub(crate) refused: Refused,
 }
@@ -47,8 +38,7 @@ struct State {
 /// Keeps the module from being initialised while it is called.
 pub(crate) struct Calling<'a> {
     state: RwLockReadGuard<'a, State>,
-    /// Keeps others from calling it, while it is changed.
-    _wish: Option<Wish<'a>>,
+    _visit: Visit<'a>,
 }
 
 /// The module at `path`, whatever links lead there: what is loaded is the same. Not loaded yet, unless
@@ -62,21 +52,40 @@ pub(crate) fn at(path: &Path) -> Arc<Module> {
 }
 
 impl Module {
-    /// To be held while the module is called. Loads and initialises it first, if it isn't. Gives way to who
-    /// waits to read it anew, for a moment.
+    /// To be held while the module is called. Loads and initialises it first, if it isn't. Blocks while somebody is
+    /// alone inside.
     pub(crate) fn call(&self, path: &Path) -> Result<Calling<'_>, Error> {
-        let begun = Instant::now();
+        self.initialised(self.visits.enter(), path)
+    }
+
+    /// The same for who makes, renames or destroys objects. A module that caches them is called by nobody else
+    /// meanwhile: SoftHSM2 mixes up what one thread changes while another looks, and leaves half an object behind.
+    pub(crate) fn change(&self, path: &Path) -> Result<Calling<'_>, Error> {
+        let calling = self.call(path)?;
+        if !calling.caches_objects()? {
+            return Ok(calling);
+        }
+        drop(calling);
+        self.initialised(self.visits.enter_alone(), path)
+    }
+
+    /// Ends the module and initialises it again, once nobody calls it: some see only what was there then. All its
+    /// sessions end. Whether it was done is told; it isn't while a thread stays inside. Blocks until then.
+    pub(crate) fn read_anew(&self) -> Result<bool, Error> {
+        let _alone = self.visits.enter_alone();
+        self.initialise_again(Duration::ZERO)
+    }
+
+    /// The same at once, unless somebody calls it right now or it was initialised a moment ago.
+    pub(crate) fn refresh(&self) -> Result<bool, Error> {
+        self.initialise_again(SETTLED)
+    }
+
+    fn initialised<'a>(&'a self, visit: Visit<'a>, path: &Path) -> Result<Calling<'a>, Error> {
         loop {
-            let patience = GIVE_WAY.saturating_sub(begun.elapsed());
-            let waiting = self.granted.wait_timeout_while(self.wishes(), patience, |it| *it > 0);
-            drop(waiting);
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             if state.initialised {
-                // Somebody may have got in before, who is to be alone.
-                if *self.wishes() == 0 || begun.elapsed() >= GIVE_WAY {
-                    return Ok(Calling { state, _wish: None });
-                }
-                continue;
+                return Ok(Calling { state, _visit: visit });
             }
             drop(state);
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -87,55 +96,6 @@ impl Module {
                 state.initialise(&module)?;
             }
         }
-    }
-
-    /// The same for who makes, renames or destroys objects. A module that caches them is called by nobody else
-    /// meanwhile, if that can be had soon and doesn't last: SoftHSM2 mixes up what one thread changes while another
-    /// looks, and leaves half an object behind. Blocks until then, a quarter of a second at most.
-    pub(crate) fn change(&self, path: &Path) -> Result<Calling<'_>, Error> {
-        let calling = self.call(path)?;
-        if !calling.caches_objects()? {
-            return Ok(calling);
-        }
-        drop(calling);
-        let wish = Wish::new(self);
-        let begun = Instant::now();
-        while begun.elapsed() < QUIET {
-            if let Ok(state) = self.state.try_write()
-                && state.initialised
-            {
-                let state = RwLockWriteGuard::downgrade(state);
-                return Ok(Calling { state, _wish: Some(wish) });
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        // A thread that hangs doesn't come out.
-        drop(wish);
-        self.call(path)
-    }
-
-    /// Ends the module and initialises it again, as soon as nobody calls it for a moment: some see only what
-    /// was there then. All its sessions end. Whether it was done is told; it isn't while a thread stays inside.
-    /// Blocks until then, at most a quarter of a second.
-    pub(crate) fn read_anew(&self) -> Result<bool, Error> {
-        let _wish = Wish::new(self);
-        let begun = Instant::now();
-        loop {
-            let done = self.initialise_again(Duration::ZERO)?;
-            if done || begun.elapsed() >= QUIET {
-                return Ok(done);
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// The same, unless somebody calls it right now or it was initialised a moment ago.
-    pub(crate) fn refresh(&self) -> Result<bool, Error> {
-        self.initialise_again(SETTLED)
-    }
-
-    fn wishes(&self) -> MutexGuard<'_, usize> {
-        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn initialise_again(&self, after: Duration) -> Result<bool, Error> {
@@ -152,23 +112,6 @@ impl Module {
             }
             _ => Ok(false),
         }
-    }
-}
-
-/// Has those who are about to call the module wait, until it is dropped.
-struct Wish<'a>(&'a Module);
-
-impl<'a> Wish<'a> {
-    fn new(module: &'a Module) -> Self {
-        *module.wishes() += 1;
-        Self(module)
-    }
-}
-
-impl Drop for Wish<'_> {
-    fn drop(&mut self) {
-        *self.0.wishes() -= 1;
-        self.0.granted.notify_all();
     }
 }
 

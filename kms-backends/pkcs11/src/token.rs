@@ -72,8 +72,7 @@ impl Token {
         self.old.load(Ordering::Acquire) && self.done(self.module.refresh())
     }
 
-    /// Has the module read everything anew, as soon as nobody calls it for a moment. Whether that was done is
-    /// told. Blocks until then, at most a quarter of a second.
+    /// Has the module read everything anew, once nobody calls it: [`Module::read_anew`].
     pub(crate) fn read_anew(&self) -> bool {
         self.done(self.module.read_anew())
     }

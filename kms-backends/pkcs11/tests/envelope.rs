@@ -290,6 +290,7 @@ async fn requests_are_recorded_and_the_header_says_which_key_and_not_where() {
     assert_eq!(
         json!(told),
         json!([
+            ["login", null, "ok"],
             ["look", LABEL, "ok"],
             ["generate", LABEL, "ok"],
             ["look", LABEL, "ok"],

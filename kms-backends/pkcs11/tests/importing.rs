@@ -29,11 +29,14 @@ use kms_secrets::{Encoding, SecretSource};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+#[path = "support/alone.rs"]
+mod alone;
 #[path = "support/log.rs"]
 mod log;
 #[path = "support/stranger.rs"]
 mod stranger;
 
+use alone::Alone;
 use log::Log;
 
 /// A token, and a folder for what settings point at.
@@ -138,13 +141,14 @@ async fn proved(key: &RegisteredKey) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SoftHSM2: cargo xtask test sets it up"]
 async fn imported_keys_keep_the_contract() {
+    let _alone = Alone::wait();
     conformance::run(Scene::new(), Duration::from_secs(120)).await.assert_conformance();
 }
 
 #[tokio::test]
 #[ignore = "needs SoftHSM2: cargo xtask test sets it up"]
 async fn an_imported_key_is_the_sources_and_stays_without_it() {
-    let scene = Scene::new();
+    let (_alone, scene) = (Alone::wait(), Scene::new());
     let hsm = scene.open().await;
     for (number, key_type) in [KeyType::Ed25519, KeyType::Secp256k1].into_iter().enumerate() {
         let id = format!("node/{key_type}");
@@ -217,7 +221,7 @@ async fn an_imported_key_is_the_sources_and_stays_without_it() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SoftHSM2: cargo xtask test sets it up"]
 async fn a_source_comes_before_generating_and_what_it_lacks_is_not_made_up() {
-    let scene = Scene::new();
+    let (_alone, scene) = (Alone::wait(), Scene::new());
     let named = json!({ "named": { "label": "nobody" } });
     let hsm = scene.with(&named).open(&scene.context()).await.unwrap();
 
@@ -262,7 +266,7 @@ async fn a_source_comes_before_generating_and_what_it_lacks_is_not_made_up() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SoftHSM2: cargo xtask test sets it up"]
 async fn who_imports_and_who_generates_at_once_get_the_same_key() {
-    let scene = Scene::new();
+    let (_alone, scene) = (Alone::wait(), Scene::new());
     let (one, other) = (scene.open().await, scene.open().await);
     for number in 0..10 {
         let (imported, _) = scene.source(&format!("node/{number}"), KeyType::Ed25519);

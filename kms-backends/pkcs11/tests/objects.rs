@@ -23,11 +23,14 @@ use kms_peers::{SoftHsm, write_secret};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+#[path = "support/alone.rs"]
+mod alone;
 #[path = "support/log.rs"]
 mod log;
 #[path = "support/stranger.rs"]
 mod stranger;
 
+use alone::Alone;
 use log::Log;
 
 const ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
@@ -128,7 +131,7 @@ async fn refused(hsm: &dyn Backend, spec: &KeySpec) -> (BackendError, String) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SoftHSM2: cargo xtask test sets it up"]
 async fn keys_of_other_names_are_found_and_left_alone() {
-    let scene = Scene::new();
+    let (_alone, scene) = (Alone::wait(), Scene::new());
     let keys = json!({
         "by/label": { "label": "signer one" },
         "by/id": { "id": "a0B1" },
@@ -186,7 +189,7 @@ async fn keys_of_other_names_are_found_and_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SoftHSM2: cargo xtask test sets it up"]
 async fn a_name_of_several_keys_or_of_none_that_fits_is_refused() {
-    let scene = Scene::new();
+    let (_alone, scene) = (Alone::wait(), Scene::new());
     let keys = json!({ "node": { "label": "twin" }, "curve": { "label": "p256" } });
     let hsm = scene.open(keys).await;
     let session = scene.session();
@@ -212,7 +215,7 @@ async fn a_name_of_several_keys_or_of_none_that_fits_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SoftHSM2: cargo xtask test sets it up"]
 async fn the_public_key_is_the_private_ones() {
-    let scene = Scene::new();
+    let (_alone, scene) = (Alone::wait(), Scene::new());
     let keys = json!({ "bare": { "label": "bare" }, "told": { "label": "told" } });
     let hsm = scene.open(keys).await;
     let session = scene.session();
@@ -262,7 +265,7 @@ async fn the_public_key_is_the_private_ones() {
 #[tokio::test]
 #[ignore = "needs SoftHSM2: cargo xtask test sets it up"]
 async fn a_key_that_may_leave_is_loaded_with_a_warning_and_one_that_may_not_sign_is_not() {
-    let scene = Scene::new();
+    let (_alone, scene) = (Alone::wait(), Scene::new());
     let keys = json!({
         "open": { "label": "open" }, "guarded": { "label": "guarded" }, "mute": { "label": "mute" }
     });
