@@ -93,8 +93,9 @@ pub(crate) fn backend_error(what: &str, error: Error) -> BackendError {
 }
 
 /// The error of the service for one met when logging in. Some tokens answer a wrong PIN with a value that says
-/// nothing. It must not be tried again then: a token locks after a few wrong ones.
-pub(crate) fn login_error(what: &str, error: Error) -> BackendError {
+/// nothing. It must not be tried again then: a token locks after a few wrong ones. One that `never_locks`,
+/// SoftHSM2, says of a wrong PIN that it is wrong, and nothing while another process writes the token's file.
+pub(crate) fn login_error(what: &str, error: Error, never_locks: bool) -> BackendError {
     let says_nothing = matches!(
         error,
         Error::Pkcs11(
@@ -102,7 +103,7 @@ pub(crate) fn login_error(what: &str, error: Error) -> BackendError {
             _
         )
     );
-    if !says_nothing {
+    if !says_nothing || never_locks {
         return backend_error(what, error);
     }
     let what =
@@ -129,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_login_that_fails_for_no_reason_is_not_tried_again() {
-        let failed = |value| login_error("can't log in", Error::Pkcs11(value, Function::Login));
+        let failed = |value| login_error("no", Error::Pkcs11(value, Function::Login), false);
         for value in [RvError::GeneralError, RvError::FunctionFailed, RvError::PinIncorrect] {
             let refused = failed(value);
             assert!(matches!(refused, BackendError::WrongSecret(_)), "{refused:?}");
@@ -138,5 +139,9 @@ mod tests {
         for value in [RvError::DeviceRemoved, RvError::TokenNotPresent, RvError::SessionClosed] {
             assert!(failed(value).is_retryable(), "{value:?}");
         }
+        // A token that never locks says of a wrong PIN that it is wrong.
+        let failed = |value| login_error("no", Error::Pkcs11(value, Function::Login), true);
+        assert!(failed(RvError::GeneralError).is_retryable());
+        assert!(matches!(failed(RvError::PinIncorrect), BackendError::WrongSecret(_)));
     }
 }

@@ -51,6 +51,11 @@ pub(crate) fn at(path: &Path) -> Arc<Module> {
     Arc::clone(modules.entry(path).or_default())
 }
 
+/// Whether it is SoftHSM2, which has ways of its own.
+pub(crate) fn is_softhsm(module: &Pkcs11) -> Result<bool, Error> {
+    Ok(module.get_library_info()?.manufacturer_id().starts_with("SoftHSM"))
+}
+
 impl Module {
     /// To be held while the module is called. Loads and initialises it first, if it isn't. Blocks while somebody is
     /// alone inside.
@@ -133,8 +138,7 @@ impl Calling<'_> {
     /// Whether it keeps objects in memory that another process may have changed, and more so while it is busy.
     /// Others ask the token.
     pub(crate) fn caches_objects(&self) -> Result<bool, Error> {
-        let info = self.module()?.get_library_info()?;
-        Ok(info.manufacturer_id().starts_with("SoftHSM"))
+        is_softhsm(self.module()?)
     }
 
     pub(crate) fn module(&self) -> Result<&Pkcs11, Error> {

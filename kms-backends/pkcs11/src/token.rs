@@ -156,7 +156,9 @@ impl Token {
                 if matches!(error, Error::Pkcs11(RvError::UserPinNotInitialized, _)) {
                     self.old.store(true, Ordering::Release);
                 }
-                let error = login_error(&format!("can't log in to {}", self.shown()), error);
+                let what = format!("can't log in to {}", self.shown());
+                let never_locks = module::is_softhsm(module).unwrap_or(false);
+                let error = login_error(&what, error, never_locks);
                 if !error.is_retryable() {
                     refused.add(Arc::clone(&self.pin));
                 }

@@ -1,6 +1,6 @@
 /* A PKCS#11 module that is SoftHSM2, but for signing and decrypting, which hang as long as a file exists, for
  * logging in, which adds a byte to a file each time, and for what it does wrong while other files exist: it
- * answers each login with the number in a file, takes no private keys, changes no attributes, can't make key
+ * answers each login with the number in a file, and is of another maker then, takes no private keys, changes no attributes, can't make key
  * pairs, gives bent signatures, loses a session once, can't be initialised, says that one more wrong PIN locks the
  * token, destroys objects and says that the token was taken out, is slow in signing and making key pairs, or holds
  * the next AES key back. All files are named by the environment. The list of functions begins as version 2.40 of the
@@ -9,10 +9,12 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define FUNCTIONS 68
 #define INITIALIZE 0
+#define INFO 2
 #define TOKEN_INFO 6
 #define LOGIN 18
 #define CREATE 20
@@ -25,6 +27,7 @@
 
 typedef unsigned long (*login_function)(unsigned long, unsigned long, unsigned char *, unsigned long);
 typedef unsigned long (*initialize_function)(void *);
+typedef unsigned long (*info_function)(void *);
 typedef unsigned long (*token_info_function)(unsigned long, void *);
 typedef unsigned long (*destroy_function)(unsigned long, unsigned long);
 typedef unsigned long (*data_function)(unsigned long, unsigned char *, unsigned long, unsigned char *,
@@ -51,6 +54,7 @@ struct function_list {
 
 static struct function_list list;
 static initialize_function real_initialize;
+static info_function real_info;
 static token_info_function real_token_info;
 static login_function real_login;
 static destroy_function real_destroy;
@@ -77,6 +81,14 @@ static unsigned long failing_initialize(void *arguments)
     if (is_there("NOT_INITIALIZED_WHILE"))
         return 5; /* CKR_GENERAL_ERROR */
     return real_initialize(arguments);
+}
+
+static unsigned long another_makers_info(void *info)
+{
+    unsigned long result = real_info(info);
+    if (result == 0 && getenv("LOGIN_ANSWERS"))
+        memset((char *)info + 2, 'x', 32); /* The manufacturer, after the version. */
+    return result;
 }
 
 static unsigned long alarming_token_info(unsigned long slot, void *info)
@@ -199,6 +211,8 @@ unsigned long C_GetFunctionList(void **result)
     list = *from;
     real_initialize = (initialize_function)list.functions[INITIALIZE];
     list.functions[INITIALIZE] = (void *)failing_initialize;
+    real_info = (info_function)list.functions[INFO];
+    list.functions[INFO] = (void *)another_makers_info;
     real_token_info = (token_info_function)list.functions[TOKEN_INFO];
     list.functions[TOKEN_INFO] = (void *)alarming_token_info;
     real_destroy = (destroy_function)list.functions[DESTROY];
