@@ -188,7 +188,8 @@ mod tests {
             let error = refused(kdf.clone(), AES, &[0; 16]);
             assert!(matches!(error, KeyError::CostRefused { .. }), "{kdf:?}: {error}");
         }
-        assert!(started.elapsed().as_secs() < 1);
+        // Far less than any of them takes.
+        assert!(started.elapsed().as_secs() < 10);
     }
 
     #[test]

@@ -144,7 +144,8 @@ fn hostile_costs_are_refused_at_once() {
         let keystore = with(pbkdf2(), "/crypto/kdf/params/c", json!(rounds));
         assert!(matches!(read(&keystore), Err(Eip2335Error::CostRefused { .. })), "{rounds}");
     }
-    assert!(started.elapsed() < Duration::from_secs(1));
+    // Far less than any of the large ones takes.
+    assert!(started.elapsed() < Duration::from_secs(10));
 }
 
 #[test]

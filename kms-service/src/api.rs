@@ -300,3 +300,44 @@ impl Debug for KmsApi {
 fn caller_of<C, Id: AsServiceId<C> + Display>(_: &OverwatchHandle<Id>) -> Caller {
     Caller::new(<Id as AsServiceId<C>>::SERVICE_ID.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// What comes of many signatures, and of one, that are answered so long after their deadline.
+    async fn answered_late(late: Duration) -> [Result<(), KmsError>; 2] {
+        let (sender, mut requests) = mpsc::channel(1);
+        let (caller, deadline) = (Caller::new("test".into()), Duration::from_secs(1));
+        let api = KmsApi { relay: OutboundRelay::new(sender), caller, deadline };
+        let id = KeyId::new("a").unwrap();
+        let answering = async {
+            for _ in 0..2 {
+                let KmsMessage { request, .. } = requests.recv().await.unwrap();
+                tokio::time::sleep(deadline + late).await;
+                match request {
+                    Request::SignMany(_, reply) => reply.send(Ok(Vec::new())),
+                    _ => request.refuse(KmsError::Internal),
+                }
+            }
+        };
+        let asking = async {
+            let many = api.sign_many(&id, None, vec![vec![1]]).await;
+            [many.map(drop), api.sign(&id, "m").await.map(drop)]
+        };
+        tokio::join!(asking, answering).0
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_signatures_are_waited_for_while_they_are_on_their_way() {
+        use KmsError::DeadlineExceeded;
+        let moment = Duration::from_millis(2);
+        let [many, one] = answered_late(ON_ITS_WAY - moment).await;
+        assert!(matches!((&many, &one), (Ok(()), Err(DeadlineExceeded))), "{many:?}, {one:?}");
+        let [many, one] = answered_late(ON_ITS_WAY + moment).await;
+        let late = (&many, &one);
+        assert!(matches!(late, (Err(DeadlineExceeded), Err(DeadlineExceeded))), "{late:?}");
+    }
+}

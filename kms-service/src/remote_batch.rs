@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use kms_backend::RemoteSigner;
 use kms_keys::SigningScheme;
+use tokio::time;
 
 use crate::KmsError;
 use crate::batch::Outcomes;
@@ -45,11 +46,12 @@ async fn sign_batch(
     deadline: Instant,
 ) -> Outcomes {
     let late = || Err(KmsError::DeadlineExceeded);
-    if deadline <= Instant::now() {
+    let deadline = time::Instant::from(deadline);
+    if deadline <= time::Instant::now() {
         return messages.iter().map(|_| late()).collect();
     }
     let signed = signer.sign_many(scheme, messages);
-    let Ok(signed) = tokio::time::timeout_at(deadline.into(), signed).await else {
+    let Ok(signed) = time::timeout_at(deadline, signed).await else {
         return messages.iter().map(|_| late()).collect();
     };
     if signed.len() != messages.len() {
@@ -128,7 +130,7 @@ mod tests {
         sign_each(signer, SCHEME, messages.iter().map(checked).collect(), deadline).await
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn each_message_has_its_outcome_in_order_and_batches_are_full() {
         let signer = ByThrees::new();
         let messages = ["a", "b", "bad", "c", "refused", "d", "e", "f", "g"];
@@ -148,7 +150,7 @@ mod tests {
         assert_eq!(sizes, [3, 1, 3, 1]);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_is_cut_off_does_not_take_what_was_done_with_it() {
         let signer = ByThrees::new();
         let outcomes = outcomes(&signer, &["a", "b", "c", "slow", "d", "e", "f"]).await;
@@ -159,7 +161,7 @@ mod tests {
         assert_eq!(signer.asked.lock().unwrap().len(), 2, "the rest was not begun");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_signer_that_miscounts_is_not_believed() {
         let outcomes = outcomes(&ByThrees::new(), &["a", "forgotten", "b", "c"]).await;
         for outcome in &outcomes[..3] {

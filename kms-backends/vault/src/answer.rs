@@ -57,8 +57,9 @@ pub(crate) fn refusal(what: &str, reply: &Reply) -> BackendError {
         _ if has("requested version for signing is higher") => BackendError::NotFound(failure),
         400 | 404 if has("not found") || has("could be found") => BackendError::NotFound(failure),
         404 if said.is_empty() => BackendError::NotFound(failure),
-        // 412, 472 and 473 are a standby's that isn't ready.
-        408 | 412 | 472 | 473 | 500.. => BackendError::Unavailable(failure),
+        // 412, 472 and 473 are a standby's that isn't ready, and 307 is one's that sends elsewhere: to another
+        // server, or to itself while it takes over.
+        307 | 408 | 412 | 472 | 473 | 500.. => BackendError::Unavailable(failure),
         _ => BackendError::Misconfigured(failure),
     }
 }
@@ -120,7 +121,8 @@ pub(crate) mod tests {
                 "denied",
             ),
             (400, r#"{"errors":["missing input"]}"#, "misconfigured"),
-            (307, "", "misconfigured"),
+            (302, "", "misconfigured"),
+            (307, "", "unavailable"),
         ] {
             let error = refusal("key a", &reply(status, body));
             assert_eq!(kms_backend_remote::class(&error), class, "{status} {body}");

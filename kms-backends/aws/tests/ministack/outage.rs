@@ -10,7 +10,8 @@ use serde_json::json;
 
 use crate::scene::{Scene, generated, proved};
 
-const TIME: Duration = Duration::from_secs(20);
+/// More than the server may take to start again.
+const TIME: Duration = Duration::from_secs(120);
 
 /// What the server has when it is killed is what it wrote down before: the keys, which signing leaves as
 /// they are.

@@ -87,8 +87,13 @@ async fn a_sealed_server_is_unavailable_and_failed() {
     server.bao.seal();
     let sealed = signer(&key).sign(SigningScheme::Ed25519, b"m").await.unwrap_err();
     assert!(sealed.is_retryable() && sealed.to_string().contains("sealed"), "{sealed:?}");
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    let health = backend.health().await;
+    let health = loop {
+        let health = backend.health().await;
+        if health.level != HealthLevel::Ok {
+            break health;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
     assert_eq!(health.level, HealthLevel::Failed);
     assert!(health.reasons.concat().contains("sealed"), "{health:?}");
 }

@@ -39,6 +39,7 @@ async fn what_is_cut_or_garbled_is_asked_again() {
         Fault::Answer(Answer::new(200, "{}")),
         Fault::Answer(Answer::new(500, "<html>")),
         Fault::Answer(Answer::new(503, "")),
+        Fault::Answer(Answer::new(307, "")),
         Fault::Answer(Answer::new(200, vec![b' '; 1024 * 1024 + 1])),
     ] {
         let before = proxy.count("/sign/");
@@ -65,7 +66,7 @@ async fn throttled_five_times_it_signs_the_sixth() {
     let error = sign(&*signer, b"m", TIME).await.unwrap_err();
     let BackendError::Throttled { retry_after, .. } = error else { panic!("{error:?}") };
     assert_eq!(retry_after, Some(Duration::from_secs(60)));
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(begun.elapsed() < TIME, "it waited");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,10 +75,10 @@ async fn an_answer_that_drips_is_given_up_and_asked_for_again() {
     let (_server, proxy, backend) = behind_proxy(json!({"timeout": "300ms"})).await;
     let signer = signer(&backend.register(&generated("a")).await.unwrap());
     proxy.next_at("/sign/", Fault::Drip(Duration::from_millis(50)), 1);
-    proxy.next_at("/sign/", Fault::Delay(Duration::from_secs(10)), 1);
-    let begun = Instant::now();
+    // Neither is there within that time.
+    proxy.next_at("/sign/", Fault::Delay(2 * TIME), 1);
     sign(&*signer, b"m", TIME).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(proxy.count("/sign/") >= 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,7 +109,7 @@ fn not_there() -> Answer {
 async fn what_cannot_help_is_asked_once() {
     let (_server, proxy, backend) = behind_proxy(json!({})).await;
     let signer = signer(&backend.register(&generated("a")).await.unwrap());
-    for (status, body) in [(400, r#"{"errors":["no"]}"#), (307, ""), (404, r#"{"errors":[]}"#)] {
+    for (status, body) in [(400, r#"{"errors":["no"]}"#), (302, ""), (404, r#"{"errors":[]}"#)] {
         let before = proxy.count("/sign/");
         proxy.next_at("/sign/", Fault::Answer(Answer::new(status, body)), 1);
         let error = signer.sign(SigningScheme::Ed25519, b"m").await.unwrap_err();

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::support::{Server, generated, sign, signer};
 
-const TIME: Duration = Duration::from_secs(20);
+/// More than the server may take to start again.
+const TIME: Duration = Duration::from_secs(120);
 
 /// 64 tasks that sign, and have every signature they ask for.
 fn signing(signer: Arc<dyn RemoteSigner>) -> Callers {
