@@ -19,6 +19,9 @@ use crate::{Address, VaultSettings, tls};
 /// The most bytes of an answer: 1 MiB.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
+/// Bytes of stack that are wiped after copying a token: more than opening it and copying use.
+const STACK: usize = 16 * 1024;
+
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
 
@@ -157,7 +160,7 @@ fn unopened(cause: ShieldError) -> BackendError {
 
 /// The token as a field of a request, in memory that is wiped when the request is dropped.
 fn field(token: &Shielded) -> Result<HeaderValue, BackendError> {
-    let opened = token.open(SecretBytes::from_slice).map_err(unopened)?;
+    let opened = token.open_on::<STACK, _>(SecretBytes::from_slice).map_err(unopened)?;
     let mut value = HeaderValue::from_maybe_shared(wiped(opened)).map_err(|_| {
         BackendError::WrongSecret(Failure::new("the token has letters that no token has"))
     })?;
