@@ -222,7 +222,8 @@ impl Remote {
         match self.recorded(call, *attempts, NewLogin::used(false, work())).await? {
             Err(error) if NewLogin::is_cause_of(&error) => {
                 *attempts += 1;
-                self.recorded(call, *attempts, NewLogin::used(true, work())).await
+                // Boxed, so that the first try doesn't have its size as well.
+                Box::pin(self.recorded(call, *attempts, NewLogin::used(true, work()))).await
             }
             done => Ok(done),
         }

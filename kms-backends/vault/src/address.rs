@@ -3,6 +3,7 @@
 use std::fmt;
 
 use hyper::Uri;
+use hyper::header::HeaderValue;
 use serde::Deserialize;
 
 /// A server's address: `https://HOST` or `https://HOST:PORT`, or the same with `http`. No path, no user,
@@ -11,6 +12,8 @@ use serde::Deserialize;
 #[serde(try_from = "String")]
 pub struct Address {
     text: String,
+    uri: Uri,
+    host: HeaderValue,
     is_plain: bool,
 }
 
@@ -19,6 +22,15 @@ impl Address {
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.is_plain
+    }
+
+    pub(crate) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// What a request's `Host` is: the port is left out if it is the usual one.
+    pub(crate) fn host(&self) -> &HeaderValue {
+        &self.host
     }
 }
 
@@ -37,8 +49,14 @@ impl TryFrom<String> for Address {
         if authority.contains('@') || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(EXPECTED);
         }
-        let scheme = if is_plain { "http" } else { "https" };
-        Ok(Self { text: format!("{scheme}://{authority}"), is_plain })
+        let (scheme, usual) = if is_plain { ("http", 80) } else { ("https", 443) };
+        let host = uri.host().ok_or(EXPECTED)?;
+        let host = match uri.port_u16() {
+            Some(port) if port != usual => HeaderValue::try_from(format!("{host}:{port}")),
+            _ => HeaderValue::try_from(host),
+        };
+        let (text, host) = (format!("{scheme}://{authority}"), host.map_err(|_| EXPECTED)?);
+        Ok(Self { text, uri, host, is_plain })
     }
 }
 
@@ -54,13 +72,17 @@ mod tests {
 
     #[test]
     fn hosts_and_ports_are_read() {
-        for (text, plain) in [
-            ("https://vault.example:8200", false),
-            ("https://vault.example/", false),
-            ("https://[::1]:8200", false),
-            ("http://127.0.0.1:8200", true),
+        for (text, plain, host) in [
+            ("https://vault.example:8200", false, "vault.example:8200"),
+            ("https://vault.example/", false, "vault.example"),
+            ("https://vault.example:443", false, "vault.example"),
+            ("https://vault.example:80", false, "vault.example:80"),
+            ("https://[::1]:8200", false, "[::1]:8200"),
+            ("http://[::1]:80", true, "[::1]"),
+            ("http://127.0.0.1:8200", true, "127.0.0.1:8200"),
         ] {
             let address = Address::try_from(text.to_owned()).unwrap();
+            assert_eq!(address.host(), host);
             assert_eq!(address.to_string(), text.trim_end_matches('/'));
             assert_eq!(address.is_plain(), plain);
         }

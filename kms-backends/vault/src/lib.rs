@@ -22,6 +22,7 @@ mod address;
 mod answer;
 mod auth;
 mod backend;
+mod connection;
 #[cfg(feature = "envelope")]
 mod envelope;
 mod health;
@@ -30,6 +31,9 @@ mod lease;
 mod login;
 mod mount;
 mod name;
+mod pool;
+#[cfg(test)]
+mod scripted;
 mod session;
 mod settings;
 mod signer;

@@ -89,11 +89,12 @@ impl Session {
             return Ok(reply);
         }
         let refused = Instant::now();
+        // Boxed, so that a request that isn't refused doesn't have the size of all this.
         if NewLogin::is_used() {
-            self.found_useless(&lease, refused).await;
+            Box::pin(self.found_useless(&lease, refused)).await;
             return Ok(reply);
         }
-        match self.newer_than(&lease, refused).await {
+        match Box::pin(self.newer_than(&lease, refused)).await {
             Ok(Some(_)) => {
                 let what = "the server doesn't accept the token";
                 Err(BackendError::Denied(Failure::because(what, NewLogin)))

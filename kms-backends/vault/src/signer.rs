@@ -32,6 +32,8 @@ pub(crate) struct VaultSigner {
     expected: Expected,
     version: u32,
     path: String,
+    /// What is said to go wrong.
+    what: String,
 }
 
 #[derive(Deserialize)]
@@ -63,7 +65,8 @@ struct BatchResult {
 impl VaultSigner {
     pub(crate) fn new(transit: Arc<Transit>, expected: Expected, version: u32) -> Self {
         let path = transit.path("sign", &expected.id, "");
-        Self { transit, expected, version, path }
+        let what = transit.what("can't sign", &expected.id);
+        Self { transit, expected, version, path, what }
     }
 
     fn check(&self, scheme: SigningScheme) -> Result<(), BackendError> {
@@ -81,9 +84,9 @@ impl VaultSigner {
     ) -> Result<T, BackendError> {
         let (id, session) = (&self.expected.id, &self.transit.session);
         let body = Bytes::from(body);
-        let (call, what) = (call("sign", id), self.transit.what("can't sign", id));
+        let call = call("sign", id);
         let asked = session.remote.retried(&call, || {
-            let (body, what, read_answer) = (body.clone(), &what, &read_answer);
+            let (body, what, read_answer) = (body.clone(), &self.what, &read_answer);
             async move {
                 read_answer(what, &session.request(Method::POST, &self.path, body).await?)
             }
