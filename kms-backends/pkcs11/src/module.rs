@@ -19,6 +19,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Module {
     state: RwLock<State>,
+    /// Held by who is about to initialise it: who waits to write the state keeps others from reading it.
+    initialising: Mutex<()>,
     /// Who calls it.
     visits: Visits,
     /// What its tokens have refused.
@@ -57,8 +59,8 @@ pub(crate) fn is_softhsm(module: &Pkcs11) -> Result<bool, Error> {
 }
 
 impl Module {
-    /// To be held while the module is called. Loads and initialises it first, if it isn't. Blocks while somebody is
-    /// alone inside.
+    /// To be held while the module is called. Loads and initialises it first, if it isn't. Blocks while that is done,
+    /// and while somebody is alone inside who has come lately.
     pub(crate) fn call(&self, path: &Path) -> Result<Calling<'_>, Error> {
         self.initialised(self.visits.enter(), path)
     }
@@ -93,6 +95,10 @@ impl Module {
                 return Ok(Calling { state, _visit: visit });
             }
             drop(state);
+            let _initialising = self.initialising.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.is_initialised() {
+                continue;
+            }
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             if !state.initialised {
                 let loaded = state.loaded.clone();
@@ -101,6 +107,10 @@ impl Module {
                 state.initialise(&module)?;
             }
         }
+    }
+
+    fn is_initialised(&self) -> bool {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).initialised
     }
 
     fn initialise_again(&self, after: Duration) -> Result<bool, Error> {

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::{Duration, Instant};
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
@@ -20,6 +21,9 @@ use crate::module::{self, Calling, Module};
 
 /// `C_Login`, as records name it.
 const LOGIN: Call<'_> = Call { operation: "login", key: None, algorithm: None };
+
+/// How long it is waited for that another thread has logged in. No longer: it may hang in the module.
+const LOGGED_IN: Duration = Duration::from_secs(1);
 
 /// A token and what it takes to use it.
 pub(crate) struct Token {
@@ -127,7 +131,10 @@ impl Token {
             info.map_err(|error| backend_error(&format!("can't look at {}", self.shown()), error))
         };
         let refused = self.module.refused.by(&info()?);
-        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut refused) = locked_soon(&refused) else {
+            let what = format!("another thread is still logging in to {}", self.shown());
+            return Err(BackendError::Unavailable(Failure::new(what)));
+        };
         if refused.contain(&self.pin)? {
             let what = format!("{} has refused the PIN, which is not tried again", self.shown());
             return Err(BackendError::WrongSecret(Failure::new(what)));
@@ -169,5 +176,18 @@ impl Token {
 
     fn shown(&self) -> String {
         self.name.to_string()
+    }
+}
+
+/// The lock, unless whoever has it keeps it for long.
+fn locked_soon<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    let begun = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(locked) => return Some(locked),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) if begun.elapsed() >= LOGGED_IN => return None,
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+        }
     }
 }

@@ -51,6 +51,10 @@ impl TryFrom<String> for Address {
         }
         let (scheme, usual) = if is_plain { ("http", 80) } else { ("https", 443) };
         let host = uri.host().ok_or(EXPECTED)?;
+        // What follows the host and is no port isn't passed over.
+        if authority.len() > host.len() && uri.port_u16().is_none() {
+            return Err(EXPECTED);
+        }
         let host = match uri.port_u16() {
             Some(port) if port != usual => HeaderValue::try_from(format!("{host}:{port}")),
             _ => HeaderValue::try_from(host),
@@ -99,6 +103,8 @@ mod tests {
             "https://vault.example/v1",
             "https://vault.example?x=y",
             "https://vault example",
+            "https://vault.example:",
+            "https://vault.example:82000",
         ] {
             let error = Address::try_from(text.to_owned()).unwrap_err();
             assert!(!error.contains("hunter2"));
